@@ -1,0 +1,38 @@
+# PYTHON: which interpreter makes the virtual environment (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+FLASK := $(BIN)/flask --app app
+# A running server writes nothing outside var/.
+QUIET := PYTHONDONTWRITEBYTECODE=1
+
+.PHONY: run serve test lint format
+
+run: .venv/installed  ## everything from nothing: install, migrate, demo, serve
+	$(QUIET) $(FLASK) db upgrade
+	$(QUIET) $(FLASK) demo
+	@$(MAKE) --no-print-directory serve
+
+serve:  ## the server alone
+	@$(QUIET) exec $(BIN)/gunicorn --config config/gunicorn.py
+
+test: .venv/installed-dev  ## everything, on SQLite and on PostgreSQL
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev  ## format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
