@@ -1,0 +1,361 @@
+"""The database: one handle for SQLite and PostgreSQL, with kept connections, transactions and
+prepared queries.
+
+What differs between the two databases stands here, in the two subclasses, and nowhere else.
+"""
+
+import random
+import select
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import peewee
+import psycopg
+from peewee import (
+    Alias,
+    AutoField,
+    Database,
+    DatabaseProxy,
+    Field,
+    Node,
+    PeeweeException,
+    Psycopg3Adapter,
+)
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, PooledSqliteDatabase
+from psycopg.types.string import TextLoader
+
+Row = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# How often a transaction that lost a deadlock, or could not be serialized, is run before giving up.
+ATTEMPTS = 5
+RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+
+# SQLSTATE classes and codes that say "not now" and not "not like this": connection lost (08),
+# transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
+# time-out intervened (57), system error (58), read-only standby (25006).
+UNAVAILABLE_SQLSTATES = ("08", "40", "53", "55", "57", "58", "25006")
+UNAVAILABLE_SQLITE_CODES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+}
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that stops waiting for a server which accepts bytes but never answers.
+
+    `statement_timeout` is kept by the server, so a stopped server does not keep it.
+    """
+
+    patience = 5.0
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Drive one exchange with the server, for `patience` seconds unless told otherwise."""
+        try:
+            return super().wait(gen, interval, timeout or self.patience)
+        except psycopg.errors._WaitTimeout as error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError("the database server does not answer") from error
+
+
+class Sqlite(PooledSqliteDatabase):
+    """SQLite in WAL mode; every acknowledged commit is on disk, writers begin as writers."""
+
+    field_types = {**PooledSqliteDatabase.field_types, "INSTANT": "TEXT"}
+
+    def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
+        super().__init__(
+            path,
+            max_connections=pool_size,
+            timeout=timeout_seconds,
+            lock_type="IMMEDIATE",
+            check_same_thread=False,
+            pragmas={
+                "busy_timeout": round(timeout_seconds * 1000),
+                "journal_mode": "wal",
+                "synchronous": "full",
+                "foreign_keys": "on",
+            },
+        )
+
+    def prepare_storage(self) -> None:
+        """Make the folder of the database file, so that a first migration can create the file."""
+        Path(self.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep a second migration out; SQLite has one writer anyway."""
+        yield
+
+
+class Adapter(Psycopg3Adapter):
+    """Opens PostgreSQL connections: UTC sessions, bounded waits, durable commits, ids as text."""
+
+    def connect(self, db: "Postgres", **params: Any) -> PatientConnection:
+        """Open one connection for peewee's pool."""
+        connection = PatientConnection.connect(
+            db.database,
+            autocommit=True,
+            connect_timeout=max(2, round(db.timeout_seconds)),
+            client_encoding="utf8",
+            fallback_application_name="meetings",
+        )
+        # The server's own limits answer first and say why; ours is for a server that is silent.
+        connection.patience = db.timeout_seconds + 1
+        connection.execute(
+            "SELECT set_config(name, value, false) FROM (VALUES"
+            " ('timezone', 'UTC'), ('synchronous_commit', 'on'), ('statement_timeout', %(wait)s),"
+            " ('lock_timeout', %(wait)s), ('idle_in_transaction_session_timeout', %(wait)s)"
+            ") AS settings (name, value)",
+            {"wait": f"{round(db.timeout_seconds * 1000)}ms"},
+        )
+        connection.adapters.register_loader("uuid", TextLoader)
+        return connection
+
+
+class Postgres(PooledPostgresqlDatabase):
+    """PostgreSQL through psycopg 3."""
+
+    psycopg3_adapter = Adapter
+    field_types = {**PooledPostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
+    migration_lock = 0x6E787221  # any number, as long as no other program on the database takes it
+
+    def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
+        self.timeout_seconds = timeout_seconds
+        super().__init__(
+            url, max_connections=pool_size, timeout=timeout_seconds, prefer_psycopg3=True
+        )
+
+    def _is_closed(self, conn: PatientConnection) -> bool:
+        """Tell a dead kept connection without a round trip: an idle one has nothing to read.
+
+        A server that went away, or asked us to leave, left something: an end of file or a notice.
+        """
+        if not conn.closed and select.select([conn.fileno()], [], [], 0)[0]:
+            conn.close()
+        return bool(conn.closed)
+
+    def prepare_storage(self) -> None:
+        """Nothing to do: whoever runs the server made the database."""
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep a second migration, perhaps on another machine, out until this one is done."""
+        self.execute_sql("SET lock_timeout = 0; SET statement_timeout = 0")
+        self.connection().patience = 3600.0
+        self.execute_sql("SELECT pg_advisory_lock(%s)", (self.migration_lock,))
+        try:
+            yield
+        finally:
+            self.manual_close()  # ends the lock, and the limits lifted above, with the session
+
+
+db: Any = DatabaseProxy()
+driver_errors: Any = peewee.__exception_wrapper__  # type: ignore[attr-defined]
+
+
+def use(url: str, pool_size: int, timeout_seconds: float) -> Database:
+    """Make `db` the database of a URL (`sqlite:///path` or `postgresql://…`); opens nothing yet.
+
+    At most `pool_size` connections are open at once in this process; whoever finds them all busy,
+    or a lock held, waits `timeout_seconds` at most.
+    """
+    database: Sqlite | Postgres
+    if url.startswith("sqlite:///"):
+        database = Sqlite(url.removeprefix("sqlite:///"), pool_size, timeout_seconds)
+    else:
+        database = Postgres(url, pool_size, timeout_seconds)
+    db.initialize(database)
+    return database
+
+
+def release() -> None:
+    """Give this thread's connection, if it has one, back to the pool."""
+    if not db.is_closed():
+        db.close()
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether the database could not be reached, is locked, full or shutting down: worth a retry.
+
+    The error that follows from another (a failed rollback) counts as the other.
+    """
+    while error is not None:
+        if isinstance(error, MaxConnectionsExceeded):
+            return True
+        if isinstance(error, sqlite3.Error):
+            # The extended code carries the plain one in its low byte.
+            if (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF in UNAVAILABLE_SQLITE_CODES:
+                return True
+        elif isinstance(error, psycopg.Error) and (
+            (error.sqlstate or "").startswith(UNAVAILABLE_SQLSTATES)
+            or (
+                error.sqlstate is None
+                and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+            )
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_retryable(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, psycopg.Error) and error.sqlstate in RETRYABLE_SQLSTATES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def transaction(function: Callable[P, R]) -> Callable[P, R]:
+    """Run the function in one write transaction, again from its start after a deadlock.
+
+    The function must therefore do nothing that outlives a rollback.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with db.atomic():
+                    return function(*args, **kwargs)
+            except PeeweeException as error:
+                if attempt == ATTEMPTS or not _is_retryable(error):
+                    raise
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    return run
+
+
+class Param(Node):
+    """A value's place in a prepared query, named as its column unless told otherwise."""
+
+    def __init__(self, field: Field, name: str | None = None) -> None:
+        self.name = name or field.column_name
+        self.convert = field.db_value
+
+    def __sql__(self, ctx: Any) -> Any:
+        ctx._values.append(self)
+        return ctx.literal(ctx.state.param or "?")
+
+
+class Count(Node):
+    """The place of a LIMIT or OFFSET in a prepared query."""
+
+    convert = staticmethod(int)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    __sql__ = Param.__sql__
+
+
+class Statement:
+    """A peewee query as SQL text for one database, and what it takes to run and read it."""
+
+    def __init__(self, query: Any, database: Database, lock: bool) -> None:
+        if lock and database.for_update:  # SQLite's one writer needs no row locks
+            query = query.for_update(of=query.model)
+        self.sql, self.params = database.get_sql_context().sql(query).query()
+        columns = getattr(query, "_returning", None) or ()
+        self.names = tuple(_name(column) for column in columns)
+        self.converters = tuple(
+            (name, field.python_value)
+            for name, field in zip(self.names, map(_field, columns), strict=True)
+            if isinstance(field, Field) and hasattr(field, "converted")
+        )
+
+    def execute(self, values: Row) -> Any:
+        """Run it and return the cursor."""
+        return db.execute_sql(
+            self.sql,
+            tuple(
+                param.convert(values[param.name]) if isinstance(param, Param | Count) else param
+                for param in self.params
+            ),
+        )
+
+    def rows(self, values: Row) -> list[Row]:
+        """Run it and read every row, as a dict from column name to Python value."""
+        with driver_errors:  # SQLite may fail while rows are read, too
+            fetched = self.execute(values).fetchall()
+        rows = [dict(zip(self.names, row, strict=True)) for row in fetched]
+        for name, convert in self.converters:
+            for row in rows:
+                row[name] = convert(row[name])
+        return rows
+
+
+def _name(column: Any) -> str:
+    return str(column.column_name if isinstance(column, Field) else column._alias)
+
+
+def _field(column: Any) -> Any:
+    return column.unwrap() if isinstance(column, Alias) else column
+
+
+class Prepared:
+    """A peewee query whose SQL text is built once, at first use, then run with values by name.
+
+    Building SQL costs peewee more than SQLite needs to run it. A query with `lock` takes its rows
+    for update where the database has row locks.
+    """
+
+    def __init__(self, build: Callable[[], Any], lock: bool = False) -> None:
+        self.build, self.lock = build, lock
+        self._database: Database | None = None
+        self._statement: Statement
+
+    def statement(self) -> Statement:
+        """The query's SQL for the database in use."""
+        if self._database is not db.obj:
+            self._statement = Statement(self.build(), db.obj, self.lock)
+            self._database = db.obj
+        return self._statement
+
+    def rows(self, **values: Any) -> list[Row]:
+        """Every row of a SELECT."""
+        return self.statement().rows(values)
+
+    def row_or_none(self, **values: Any) -> Row | None:
+        """The first row of a SELECT, or None."""
+        rows = self.statement().rows(values)
+        return rows[0] if rows else None
+
+    def run(self, **values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE; returns the number of rows it touched."""
+        return int(self.statement().execute(values).rowcount)
+
+
+def insert(model: Any, unless_taken: bool = False) -> Prepared:
+    """A prepared INSERT of every column; with `unless_taken`, of nothing where a key is taken."""
+
+    def build() -> Any:
+        query = model.insert(
+            {
+                field: Param(field)
+                for field in model._meta.sorted_fields
+                if not isinstance(field, AutoField)
+            }
+        ).returning()
+        return query.on_conflict(action="NOTHING") if unless_taken else query
+
+    return Prepared(build)
+
+
+def fetch(query: Any) -> list[Row]:
+    """Run a SELECT built for this one call."""
+    return Statement(query, db.obj, lock=False).rows({})

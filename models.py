@@ -1,0 +1,333 @@
+"""The tables, what the database itself guarantees about them, and the words their columns hold."""
+
+import json
+import os
+import re
+import time
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+from uuid import UUID
+
+from peewee import (
+    BigAutoField,
+    BooleanField,
+    CharField,
+    Check,
+    CompositeKey,
+    Field,
+    ForeignKeyField,
+    Model,
+    TextField,
+)
+
+from database import Row, db
+
+# What a meeting's `status` column holds. A confirmed meeting is stored as scheduled.
+STATUSES = ("scheduled", "completed", "cancelled", "no_show")
+# What callers see and filter by.
+SHOWN_STATUSES = ("scheduled", "confirmed", "completed", "cancelled", "no_show")
+BOOKING_STATUSES = ("scheduled", "confirmed")
+LOCATION_TYPES = ("video", "phone", "in_person")
+ACTIVITY_TYPES = (
+    "lead_created",
+    "lead_updated",
+    "meeting_scheduled",
+    "meeting_updated",
+    "meeting_rescheduled",
+    "meeting_confirmed",
+    "meeting_cancelled",
+    "meeting_completed",
+    "meeting_no_show",
+    "meeting_reopened",
+)
+CHANNEL = "system"
+SOURCE = "api"
+
+
+UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def shown_status(meeting: Row) -> str:
+    """The status callers see: `confirmed` for a scheduled meeting that the lead has confirmed."""
+    if meeting["status"] == "scheduled" and meeting["confirmed_by_lead"]:
+        return "confirmed"
+    return str(meeting["status"])
+
+
+def full_name(first_name: str | None, last_name: str | None) -> str | None:
+    """`First Last`, or whichever of the two there is."""
+    return " ".join(filter(None, (first_name, last_name))) or None
+
+
+def utc_now() -> datetime:
+    """The present instant, aware, in UTC, to the microsecond."""
+    return datetime.now(UTC)
+
+
+def format_instant(at: datetime | None) -> str | None:
+    """How an instant is written wherever callers see one: `2025-12-29T17:00:00Z`."""
+    return None if at is None else at.isoformat()[:19] + "Z"
+
+
+class _Ids:
+    """Hands out UUIDs of version 7 (RFC 9562, section 5.7) that only ever grow within a process.
+
+    The 60 leading bits are the time in 1/4096 milliseconds; where the clock stands still or steps
+    back, they count on from the last one given out.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._lock = Lock()
+
+    def new(self) -> str:
+        milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+        with self._lock:
+            ticks = self._last = max(milliseconds << 12 | rest * 4096 // 1_000_000, self._last + 1)
+        head = (ticks >> 12) << 16 | 0x7000 | ticks & 0xFFF
+        tail = int.from_bytes(os.urandom(8)) & ~(0b11 << 62) | 0b10 << 62
+        return str(UUID(int=head << 64 | tail))
+
+
+new_id = _Ids().new
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the text is a UUID in the usual form, of either case."""
+    return UUID_FORM.fullmatch(text) is not None
+
+
+class IdField(Field):
+    """A UUID: native on PostgreSQL, text on SQLite, lower-case text in Python."""
+
+    field_type = "UUID"
+
+
+class InstantField(Field):
+    """A point in time, to the microsecond: an aware UTC datetime in Python, on either database.
+
+    Written as ISO 8601 text of one width, which SQLite keeps (and sorts rightly) and PostgreSQL
+    reads into a timestamptz.
+    """
+
+    field_type = "INSTANT"
+    converted = True
+
+    def db_value(self, value: datetime | None) -> str | None:
+        """Aware datetime to text."""
+        if value is None:
+            return None
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat("T", "microseconds") + "Z"
+
+    def python_value(self, value: str | datetime | None) -> datetime | None:
+        """What the driver gives to an aware datetime."""
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+class JsonField(TextField):
+    """JSON kept as text; jsonb would reorder keys and rewrite numbers, and on PostgreSQL alone."""
+
+    converted = True
+
+    def db_value(self, value: Any) -> str | None:
+        """Value to JSON text."""
+        return None if value is None else json.dumps(value, ensure_ascii=False)
+
+    def python_value(self, value: str | None) -> Any:
+        """JSON text to value."""
+        return None if value is None else json.loads(value)
+
+
+class FlagField(BooleanField):
+    """A boolean; SQLite gives it back as 0 or 1."""
+
+    converted = True
+
+    def python_value(self, value: Any) -> bool:
+        """0, 1 or a boolean to a boolean."""
+        return bool(value)
+
+
+def belongs_to(model: Any, **options: Any) -> Any:
+    """A foreign key without an index of its own: those that queries need are named below."""
+    return ForeignKeyField(model, index=False, **options)
+
+
+class Table(Model):
+    """What all tables share: the database handle and a version 7 UUID for a key."""
+
+    id = IdField(primary_key=True)
+
+    class Meta:
+        database = db
+        legacy_table_names = False
+
+
+class Client(Table):
+    """The owner of all rows."""
+
+    name = CharField(255, unique=True)
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "clients"
+
+
+class ApiKey(Table):
+    """A key of a client. Only its SHA-256 is kept, so a copy of the database opens nothing."""
+
+    client = belongs_to(Client)
+    key_hash = CharField(64, unique=True)
+    prefix = CharField(16)
+    last_four = CharField(4)
+    label = CharField(16, null=True)  # who made it, where that matters later: `demo`
+    created_at = InstantField()
+    revoked_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "api_keys"
+        indexes = ((("client", "created_at"), False),)
+
+
+class User(Table):
+    """A person of the client who hosts meetings."""
+
+    client = belongs_to(Client)
+    email = CharField(254)
+    email_key = TextField()  # the email in lower case, by which it is found
+    first_name = CharField(255)
+    last_name = CharField(255)
+    active = FlagField()
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "users"
+        indexes = ((("client", "email_key"), True),)
+
+
+class MeetingType(Table):
+    """A kind of meeting that the client offers."""
+
+    client = belongs_to(Client)
+    name = CharField(255)
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "meeting_types"
+        indexes = ((("client", "name"), True),)
+
+
+class Lead(Table):
+    """The person sold to. Several leads may share an email."""
+
+    client = belongs_to(Client)
+    first_name = CharField(255)
+    last_name = CharField(255, null=True)
+    email = CharField(254, null=True)
+    email_key = TextField(null=True)  # the email in lower case, by which it is found
+    phone = CharField(50, null=True)
+    source = CharField(255)
+    company = CharField(255, null=True)
+    title = CharField(255, null=True)
+    external_id = CharField(255, null=True)
+    metadata = JsonField()
+    search_key = TextField()  # name, email and phone as services.leads folds them for searching
+    created_at = InstantField()
+    updated_at = InstantField()
+
+    class Meta:
+        table_name = "leads"
+        indexes = (
+            (("client", "external_id"), True),
+            # which lead an email names: the one updated last
+            (("client", "email_key", "updated_at", "created_at", "id"), False),
+            # the list of leads
+            (("client", "updated_at", "created_at", "id"), False),
+        )
+
+
+class Meeting(Table):
+    """The thing logged."""
+
+    client = belongs_to(Client)
+    lead = belongs_to(Lead)
+    title = CharField(255)
+    starts_at = InstantField()
+    ends_at = InstantField()
+    timezone = CharField(64)
+    status = CharField(16)
+    confirmed_by_lead = FlagField()
+    meeting_url = CharField(2048, null=True)
+    location_type = CharField(16)
+    location_details = CharField(255, null=True)
+    description = TextField(null=True)
+    host = belongs_to(User, null=True)
+    meeting_type = belongs_to(MeetingType, null=True)
+    attendee_name = CharField(511, null=True)  # may be a lead's first and last name
+    attendee_email = CharField(254, null=True)
+    attendee_phone = CharField(50, null=True)
+    additional_attendees = JsonField()
+    external_calendar_provider = CharField(64, null=True)
+    external_event_id = CharField(255, null=True)
+    matched_email = TextField(null=True)  # lower case; the email that first named the lead
+    source = CharField(255)
+    cancelled_at = InstantField(null=True)
+    cancellation_reason = CharField(1000, null=True)
+    no_show_reason = CharField(1000, null=True)
+    outcome_at = InstantField(null=True)
+    outcome_notes = TextField(null=True)
+    created_at = InstantField()
+    updated_at = InstantField()
+
+    class Meta:
+        table_name = "meetings"
+        indexes = ((("lead", "starts_at", "id"), False),)
+        constraints = [
+            Check(f"status IN {STATUSES}", "meetings_status"),
+            Check(f"location_type IN {LOCATION_TYPES}", "meetings_location_type"),
+            Check("ends_at > starts_at", "meetings_end_after_start"),
+        ]
+
+
+class ExternalEvent(Model):
+    """Which meeting a booking in another system is: the key that makes a replay a replay.
+
+    The reference is checked at commit, so that this row, which decides whether a booking is new,
+    can be written before the meeting itself.
+    """
+
+    client = belongs_to(Client)
+    provider = CharField(64)  # lower case
+    event_id = CharField(255)
+    meeting = belongs_to(Meeting, deferrable="INITIALLY DEFERRED")
+
+    class Meta:
+        database = db
+        legacy_table_names = False
+        table_name = "external_events"
+        primary_key = CompositeKey("client", "provider", "event_id")
+
+
+class Activity(Model):
+    """One immutable line of a lead's history. Its key is the order in which they were written."""
+
+    id = BigAutoField()
+    client = belongs_to(Client)
+    lead = belongs_to(Lead)
+    meeting = belongs_to(Meeting, null=True)
+    activity_type = CharField(32)
+    title = TextField()
+    description = TextField(null=True)
+    actor_type = CharField(16)
+    changes = JsonField(null=True)
+    created_at = InstantField()
+
+    class Meta:
+        database = db
+        legacy_table_names = False
+        table_name = "activities"
+        indexes = ((("lead", "id"), False),)
+
+
+TABLES = (Client, ApiKey, User, MeetingType, Lead, Meeting, ExternalEvent, Activity)

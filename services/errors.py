@@ -1,0 +1,114 @@
+"""The errors a service raises on purpose, each with its status, code and title."""
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """A request that cannot be done, said in a sentence; `details` is field → list of sentences."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, message: str, details: dict[Any, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidJson(ServiceError):
+    """The body is not JSON at all."""
+
+    status, code, title = 400, "invalid_json", "Invalid JSON"
+
+
+class InvalidRequest(ServiceError):
+    """JSON, but not what the endpoint takes; every wrong field is named, and what is right."""
+
+    status, code, title = 400, "validation_error", "Validation error"
+
+    def __init__(self, details: dict[Any, Any]) -> None:
+        super().__init__(" ".join(_sentences(details)), details)
+
+
+class MissingApiKey(ServiceError):
+    """Neither of the two headers carries a key."""
+
+    status, code, title = 401, "missing_api_key", "Missing API key"
+
+    def __init__(self) -> None:
+        super().__init__("Please provide your API key in the X-API-Key header")
+
+
+class InvalidApiKey(ServiceError):
+    """Unknown, malformed and revoked keys answer alike."""
+
+    status, code, title = 401, "invalid_api_key", "Invalid API key"
+
+    def __init__(self) -> None:
+        super().__init__("The provided API key is not valid")
+
+
+class LeadNotFound(ServiceError):
+    """No lead of this client has the id or email; another client's lead counts as absent."""
+
+    status, code, title = 404, "lead_not_found", "Lead not found"
+
+    def __init__(self, named_by: str) -> None:
+        super().__init__(f"No lead with the {named_by}. POST /api/public/leads creates one.")
+
+
+class ExternalEventConflict(ServiceError):
+    """The (provider, event id) pair already names a meeting of another lead."""
+
+    status, code, title = 409, "external_event_conflict", "External event conflict"
+
+    def __init__(self, provider: str, event_id: str, meeting_id: str) -> None:
+        super().__init__(
+            f"The external event {provider} / {event_id} already belongs to another lead,"
+            f" as meeting {meeting_id}."
+        )
+
+
+class ExternalIdConflict(ServiceError):
+    """Another lead of the client has this external_id."""
+
+    status, code, title = 409, "external_id_conflict", "External id conflict"
+
+    def __init__(self, external_id: str) -> None:
+        super().__init__(f"Another lead already has the external_id {external_id}.")
+
+
+class PayloadTooLarge(ServiceError):
+    """The body is over its limit."""
+
+    status, code, title = 413, "payload_too_large", "Payload too large"
+
+
+class Unavailable(ServiceError):
+    """The database cannot be reached, or is behind the code; trying again later may help."""
+
+    status, code, title = 503, "unavailable", "Service unavailable"
+
+
+class NameTaken(ServiceError):
+    """The client, user or meeting type to be made exists already (command line only)."""
+
+    status, code, title = 409, "name_taken", "Name taken"
+
+
+class UnknownName(ServiceError):
+    """What the command line named does not exist."""
+
+    status, code, title = 404, "unknown_name", "Unknown name"
+
+
+def _sentences(details: Any, path: str = "") -> list[str]:
+    """Every sentence of nested details, each behind its field's path: `a.0.email: Required.`"""
+    if isinstance(details, dict):
+        return [
+            sentence
+            for key, inner in details.items()
+            for sentence in _sentences(inner, f"{path}.{key}" if path else str(key))
+        ]
+    return [f"{path}: {sentence}" for sentence in details]
