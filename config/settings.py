@@ -1,0 +1,82 @@
+"""The settings: environment variables, or `.env` beside app.py, read once and checked at start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from environs import Env, EnvError, ValidationError, validate
+
+ROOT = Path(__file__).resolve().parent.parent
+VAR = ROOT / "var"
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot work; the message is one line that names the variable."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set from outside."""
+
+    database_url: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    web_concurrency: int = 2  # processes
+    threads: int = 4  # in each process
+    log_level: str = "INFO"
+    log_format: str = "text"
+    db_pool_size: int = 4  # connections in each process
+    db_timeout_seconds: float = 5.0  # for a connection, a lock, a statement
+
+    @property
+    def base_url(self) -> str:
+        """Where a caller on this machine finds the service, without a slash at the end."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def check_database_url(url: str) -> None:
+    """Refuse what neither driver could open, without repeating a URL that may hold a password."""
+    if url.startswith("sqlite:///"):
+        path = url.removeprefix("sqlite:///")
+        if path in ("", ":memory:") or "?" in path:
+            raise ValidationError(
+                "SQLite needs the path of a file (sqlite:///var/meetings.db); several"
+                " processes share it, so it cannot be in memory"
+            )
+    elif url.startswith(("postgresql://", "postgres://")):
+        try:
+            psycopg.conninfo.conninfo_to_dict(url)
+        except psycopg.ProgrammingError as error:
+            raise ValidationError("not a PostgreSQL URL that libpq can read") from error
+    else:
+        raise ValidationError("must begin with sqlite:/// or postgresql://")
+
+
+def read_settings(env_file: Path = ROOT / ".env") -> Settings:
+    """Read and check the settings; raises SettingsError. The environment wins over the file."""
+    env = Env()
+    try:
+        env.read_env(str(env_file), recurse=False)
+        threads = env.int("THREADS", 4, validate=validate.Range(1, 256))
+        return Settings(
+            database_url=env.str(
+                "DATABASE_URL", f"sqlite:///{VAR / 'meetings.db'}", validate=check_database_url
+            ),
+            host=env.str("HOST", "127.0.0.1", validate=validate.Length(1, 255)),
+            port=env.int("PORT", 8000, validate=validate.Range(1, 65535)),
+            web_concurrency=env.int("WEB_CONCURRENCY", 2, validate=validate.Range(1, 64)),
+            threads=threads,
+            log_level=env.str(
+                "LOG_LEVEL",
+                "INFO",
+                validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
+            ),
+            log_format=env.str("LOG_FORMAT", "text", validate=validate.OneOf(["text", "json"])),
+            db_pool_size=env.int("DB_POOL_SIZE", threads, validate=validate.Range(1, 256)),
+            db_timeout_seconds=env.float(
+                "DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)
+            ),
+        )
+    except EnvError as error:
+        raise SettingsError(" ".join(str(error).split())) from error
