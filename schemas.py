@@ -1,0 +1,701 @@
+"""The shapes of requests and responses, the either-or field rules, and local time to UTC."""
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones, reset_tzpath
+
+from marshmallow import (
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    pre_load,
+    validate,
+    validates_schema,
+)
+
+from models import (
+    BOOKING_STATUSES,
+    CHANNEL,
+    LOCATION_TYPES,
+    SHOWN_STATUSES,
+    format_instant,
+    full_name,
+    is_uuid,
+    shown_status,
+)
+
+# Time zones come from the tzdata package alone, so that the answer does not hang on the host.
+reset_tzpath(to=[])
+TIMEZONES = frozenset(available_timezones())
+get_zone = lru_cache(maxsize=None)(ZoneInfo)  # only ever asked for names in TIMEZONES
+
+EARLIEST, TOO_LATE = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+LONGEST_MINUTES = 31 * 24 * 60
+SHORTEST, LONGEST = timedelta(minutes=1), timedelta(minutes=LONGEST_MINUTES)
+LARGEST_OFFSET = 1_000_000_000  # rows skipped; PostgreSQL and SQLite count further, no one reads on
+INT64 = range(-(2**63), 2**63)
+
+# All that counts as white space and is no control character.
+WHITE_SPACE = (
+    " \t\n\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+REFUSED_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.0+)?")
+DATE_TIME = re.compile(
+    r"([0-9]{4})(?:-([0-9]{2})-([0-9]{2})|([0-9]{2})([0-9]{2}))"  # 2026-04-20 or 20260420
+    r"[Tt ]"
+    r"([01][0-9]|2[0-3])(?::([0-5][0-9])(?::([0-5][0-9])(?:[.,][0-9]+)?)?"  # 14:00, 14:00:00.0
+    r"|([0-5][0-9])(?:([0-5][0-9])(?:[.,][0-9]+)?)?)"  # 1400, 140000
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?"  # Z, +03:00, +0300, +03
+)
+
+REQUIRED = "Required."
+OUT_OF_RANGE = "Must lie between 1970 and 2199."
+REFUSED = "Must not contain control characters or unpaired surrogates."
+
+
+def clean(value: Any) -> Any:
+    """A JSON value as it counts: text without outer white space, fields of empty text left out."""
+    if isinstance(value, str):
+        return value.strip(WHITE_SPACE)
+    if isinstance(value, list):
+        return [clean(item) for item in value]
+    if isinstance(value, dict):
+        cleaned = {clean(key): clean(item) for key, item in value.items()}
+        return {key: item for key, item in cleaned.items() if item != ""}
+    return value
+
+
+# ------------------------------------------------------------------------------------ fields in
+
+
+class Text(fields.Field[Any]):
+    """Text of at most `longest` code points, without control characters."""
+
+    default_error_messages = {
+        "required": REQUIRED,
+        "null": REQUIRED,
+        "type": "Must be text.",
+        "characters": REFUSED,
+        "length": "Must be at most {longest} characters long, not {length}.",
+    }
+
+    def __init__(self, longest: int, **options: Any) -> None:
+        options.setdefault("allow_none", not options.get("required", False))
+        super().__init__(**options)
+        self.longest = longest
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str):
+            raise self.make_error("type")
+        if REFUSED_CHARACTERS.search(value):
+            raise self.make_error("characters")
+        if len(value) > self.longest:
+            raise self.make_error("length", longest=self.longest, length=len(value))
+        return value
+
+
+class Email(Text):
+    """An email address, kept as written."""
+
+    default_error_messages = {"email": "Must be an email address, such as tony.stark@gmail.com."}
+    is_email = validate.Email()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(254, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return self.is_email(text)
+        except ValidationError as error:
+            raise self.make_error("email") from error
+
+
+class Url(Text):
+    """An http or https URL."""
+
+    default_error_messages = {
+        "url": "Must be a URL that begins with http:// or https://, such as https://meet.example.com/a."
+    }
+    is_url = validate.URL(schemes={"http", "https"}, require_tld=False)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(2048, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if not text.startswith(("http://", "https://")):
+            raise self.make_error("url")
+        try:
+            return self.is_url(text)
+        except ValidationError as error:
+            raise self.make_error("url") from error
+
+
+class Choice(Text):
+    """One of a few words."""
+
+    default_error_messages = {"choice": "Must be one of: {choices}."}
+
+    def __init__(self, choices: tuple[str, ...], **options: Any) -> None:
+        super().__init__(255, **options)
+        self.choices = choices
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if text not in self.choices:
+            raise self.make_error("choice", choices=", ".join(self.choices))
+        return text
+
+
+class Id(Text):
+    """A UUID, in lower case."""
+
+    default_error_messages = {
+        "uuid": "Must be a UUID, such as 0198c0de-0000-7000-8000-000000000000."
+    }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(255, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if not is_uuid(text):
+            raise self.make_error("uuid")
+        return text.lower()
+
+
+class Timezone(Text):
+    """The name of a time zone in the IANA database."""
+
+    default_error_messages = {
+        "timezone": "Must be the name of an IANA time zone, such as America/Santiago."
+    }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(255, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if text not in TIMEZONES:
+            raise self.make_error("timezone")
+        return text
+
+
+class LowerCase(Text):
+    """Text that is kept, and compared, in lower case."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        # Lower case can be longer (İ), so the length that counts is the one that is stored.
+        lowered = value.lower() if isinstance(value, str) else value
+        return str(super()._deserialize(lowered, attr, data, **kwargs))
+
+
+class DateTime(Text):
+    """An ISO 8601 date and time: aware where an offset is written, else wall-clock time."""
+
+    default_error_messages = {
+        "date_time": "Must be an ISO 8601 date and time, such as 2025-12-29T14:00:00 or"
+        " 2025-12-29T17:00:00Z.",
+        "range": OUT_OF_RANGE,
+    }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(255, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        match = DATE_TIME.fullmatch(text)
+        if match is None:
+            raise self.make_error("date_time")
+        year, m1, d1, m2, d2, hour, minute1, second1, minute2, second2, offset = match.groups()
+        try:
+            written = datetime(
+                int(year),
+                int(m1 or m2),
+                int(d1 or d2),
+                int(hour),
+                int(minute1 or minute2),
+                int(second1 or second2 or 0),
+                tzinfo=_offset(offset and offset.upper()),
+            )
+        except ValueError as error:  # the 30th of February, the year 0
+            raise self.make_error("date_time") from error
+        # A year more on either side, so that no offset can carry it past what datetime holds.
+        if not EARLIEST.year - 1 <= written.year <= TOO_LATE.year:
+            raise self.make_error("range")
+        return written
+
+
+@lru_cache(maxsize=4096)  # there are 2,880 offsets, written in a few ways each
+def _offset(written: str | None) -> Any:
+    return None if written is None else datetime.fromisoformat(f"2000-01-01T00:00{written}").tzinfo
+
+
+class WholeNumber(fields.Field[int]):
+    """A whole number within bounds: `60`, also written `60.0` or `"60"`."""
+
+    default_error_messages = {"number": "Must be a whole number from {least} to {most}."}
+
+    def __init__(self, least: int, most: int, **options: Any) -> None:
+        super().__init__(allow_none=True, **options)
+        self.least, self.most = least, most
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
+            value = int(value.partition(".")[0])
+        elif isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is not int or not self.least <= value <= self.most:
+            raise self.make_error("number", least=self.least, most=self.most)
+        return value
+
+
+class Metadata(fields.Field[dict[str, Any]]):
+    """An object of text, numbers, booleans and null, under keys of at most 255 characters."""
+
+    default_error_messages = {
+        "object": "Must be an object of text, numbers, booleans and null.",
+        "key": "Must be a key of 1 to 255 characters, without control characters.",
+        "value": "Must be text, a number, a boolean or null.",
+        "number": "Must be finite and, if whole, lie between -2^63 and 2^63-1.",
+        "characters": REFUSED,
+    }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_none=True, **options)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.make_error("object")
+        wrong = {
+            key: [self.error_messages[fault]]
+            for key, item in value.items()
+            if (fault := self._fault(key, item))
+        }
+        if wrong:
+            raise ValidationError(wrong)
+        return value
+
+    @staticmethod
+    def _fault(key: str, value: Any) -> str:
+        if not 1 <= len(key) <= 255 or REFUSED_CHARACTERS.search(key):
+            return "key"
+        if value is None or isinstance(value, bool):
+            return ""
+        if isinstance(value, str):
+            return "characters" if REFUSED_CHARACTERS.search(value) else ""
+        if isinstance(value, int):
+            return "" if value in INT64 else "number"
+        if isinstance(value, float):
+            # Beyond 2^53 every finite float is whole.
+            return "" if math.isfinite(value) and -(2**63) <= value < 2**63 else "number"
+        return "value"
+
+
+class CommaList(Text):
+    """Words with commas between them; each one of `choices`, where there are some."""
+
+    default_error_messages = {"choice": "Must be a comma list of: {choices}."}
+
+    def __init__(self, choices: tuple[str, ...] = (), **options: Any) -> None:
+        super().__init__(255, **options)
+        self.choices = choices
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        words = frozenset(word for part in text.split(",") if (word := part.strip(WHITE_SPACE)))
+        if self.choices and (not words or not words.issubset(self.choices)):
+            raise self.make_error("choice", choices=", ".join(self.choices))
+        return words
+
+
+class Cursor(Text):
+    """The key of the last row of a page, as `write_cursor` wrote it: an instant and an id."""
+
+    default_error_messages = {"cursor": "Must be the next_cursor of an earlier answer."}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(255, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            at, row_id = json.loads(base64.b64decode(text.encode(), b"-_", validate=True))
+            instant = datetime.fromisoformat(at)
+            if instant.utcoffset() != timedelta(0) or not is_uuid(row_id):
+                raise self.make_error("cursor")
+        except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+            raise self.make_error("cursor") from error
+        return instant, row_id
+
+
+def write_cursor(key: list[Any] | None) -> str | None:
+    """An opaque cursor for the key of a row, an aware instant and an id; None stays None."""
+    if key is None:
+        return None
+    return base64.b64encode(json.dumps([key[0].isoformat(), key[1]]).encode(), b"-_").decode()
+
+
+# ---------------------------------------------------------------------------------- requests in
+
+
+class Request(Schema):
+    """What comes in; unknown fields are errors."""
+
+    error_messages = {"unknown": "Unknown field.", "type": "Must be a JSON object."}
+
+
+class Query(Request):
+    """The parameters of an address; by itself, of one that takes none."""
+
+    error_messages = {"unknown": "Unknown parameter."}
+
+
+def to_instant(written: datetime, zone: ZoneInfo) -> datetime:
+    """The UTC instant of a time as written: its own offset's, else the wall-clock time of `zone`.
+
+    A wall-clock time that happens twice is the first of the two; one that is skipped is read with
+    the offset from before the change (RFC 5545, section 3.3.5; Temporal's "compatible"). Both are
+    what `fold=0` means (PEP 495).
+    """
+    return (written if written.tzinfo else written.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def resolve_times(given: Mapping[str, Any], loaded: dict[str, Any]) -> dict[str, list[str]]:
+    """Turn the times of a booking into instants, in place; returns field → what is wrong.
+
+    `given` has the fields as sent, `loaded` those that were valid. Where both times are known
+    afterwards, `loaded` holds `starts_at` and `ends_at` in UTC and no `duration_minutes`.
+    """
+    wrong: dict[str, list[str]] = {}
+    if given.get("ends_at") is None and given.get("duration_minutes") is None:
+        wrong["ends_at"] = ["Required unless duration_minutes is given."]
+    zone_known = given.get("timezone") is None or "timezone" in loaded
+    zone = get_zone(loaded.get("timezone") or "UTC")
+    for field in ("starts_at", "ends_at"):
+        written = loaded.pop(field, None)
+        if written is None or not (zone_known or written.tzinfo):
+            continue
+        instant = to_instant(written, zone)
+        if EARLIEST <= instant < TOO_LATE:
+            loaded[field] = instant
+        else:
+            wrong[field] = [OUT_OF_RANGE]
+    minutes = loaded.pop("duration_minutes", None)
+    starts_at, ends_at = loaded.get("starts_at"), loaded.get("ends_at")
+    if starts_at is None:
+        return wrong
+    if ends_at is not None:
+        return wrong | _span_faults(starts_at, ends_at, minutes)
+    if minutes is not None and given.get("ends_at") is None:
+        loaded["ends_at"] = starts_at + timedelta(minutes=minutes)
+        if loaded["ends_at"] >= TOO_LATE:
+            wrong["duration_minutes"] = ["The meeting must end before the year 2200."]
+    return wrong
+
+
+def _span_faults(
+    starts_at: datetime, ends_at: datetime, minutes: int | None
+) -> dict[str, list[str]]:
+    span = ends_at - starts_at
+    if span <= timedelta(0):
+        return {"ends_at": ["Must be after starts_at."]}
+    if not SHORTEST <= span <= LONGEST:
+        return {"ends_at": ["Must be from 1 minute to 31 days after starts_at."]}
+    if minutes is not None and span // SHORTEST != minutes:
+        sentence = f"The times are {span // SHORTEST} minutes apart; duration_minutes is {minutes}."
+        return {"ends_at": [sentence], "duration_minutes": [sentence]}
+    return {}
+
+
+class Attendee(Request):
+    """A further attendee."""
+
+    name = Text(255)
+    email = Email(required=True)
+
+    error_messages = {"unknown": "Unknown field.", "type": "Must be an object with name and email."}
+
+
+class MeetingRequest(Request):
+    """A booking. After loading: instants in UTC, fields absent where not given, None for null."""
+
+    lead_email = Email()
+    lead_id = Id()
+    title = Text(255, required=True)
+    starts_at = DateTime(required=True)
+    ends_at = DateTime()
+    duration_minutes = WholeNumber(1, LONGEST_MINUTES)
+    timezone = Timezone()
+    meeting_url = Url()
+    location_type = Choice(LOCATION_TYPES)
+    location_details = Text(255)
+    description = Text(10_000)
+    host_email = Email()
+    meeting_type_id = Id()
+    attendee_name = Text(255)
+    attendee_email = Email()
+    attendee_phone = Text(50)
+    additional_attendees = fields.List(
+        fields.Nested(Attendee),
+        allow_none=True,
+        validate=validate.Length(max=100, error="Must hold at most {max} attendees."),
+        error_messages={"invalid": "Must be a list of objects with name and email."},
+    )
+    external_calendar_provider = LowerCase(64)
+    external_event_id = Text(255)
+    status = Choice(BOOKING_STATUSES)
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def check_either_or(
+        self, loaded: dict[str, Any], given: Mapping[str, Any], **kwargs: Any
+    ) -> None:
+        """Either lead_email or lead_id, either ends_at or duration_minutes; and times to instants.
+
+        The instants take the place of the times here, not after loading, since finding what is
+        wrong with them is finding them.
+        """
+        wrong = resolve_times(given, loaded)
+        if given.get("lead_email") is None and given.get("lead_id") is None:
+            wrong["lead_email"] = ["Required unless lead_id is given."]
+        if wrong:
+            raise ValidationError(wrong)
+
+
+def replay_warnings(booking: Mapping[str, Any]) -> list[str] | None:
+    """The warning that half a (provider, event id) pair protects from nothing; else None."""
+    provider, event_id = (
+        booking.get(field) is not None
+        for field in ("external_calendar_provider", "external_event_id")
+    )
+    if provider == event_id:
+        return None
+    given, missing = (
+        ("external_calendar_provider", "external_event_id")
+        if provider
+        else ("external_event_id", "external_calendar_provider")
+    )
+    return [
+        f"{given} was given without {missing}, so the meeting was logged without replay"
+        " protection: sent again, it would be logged again."
+    ]
+
+
+class LeadChanges(Request):
+    """Fields of a lead to replace; None clears. What is no field of a lead goes into metadata.
+
+    After loading, `clear_metadata` says whether the stored metadata goes before these come.
+    """
+
+    first_name = Text(255)
+    last_name = Text(255)
+    email = Email()
+    phone = Text(50)
+    company = Text(255)
+    title = Text(255)
+    source = Text(255)
+    external_id = Text(255)
+    metadata = Metadata()
+
+    NOT_OURS_TO_CHANGE = frozenset({"id", "created_at", "updated_at"})
+
+    @pre_load
+    def fold_into_metadata(self, data: Any, **kwargs: Any) -> Any:
+        """Move unknown keys into metadata, where a key given explicitly wins."""
+        if not isinstance(data, dict):
+            return data
+        known = self.fields.keys()
+        lead = {key: value for key, value in data.items() if key in known}
+        metadata = {} if lead.get("metadata") is None else lead["metadata"]
+        folded = {
+            key: value
+            for key, value in data.items()
+            if key not in known and key not in self.NOT_OURS_TO_CHANGE
+        }
+        if folded and isinstance(metadata, dict):
+            lead["metadata"] = folded | metadata
+        return lead
+
+    @post_load(pass_original=True)
+    def note_cleared_metadata(
+        self, loaded: dict[str, Any], given: Mapping[str, Any], **kwargs: Any
+    ) -> dict[str, Any]:
+        """Tell `"metadata": null` from its absence, also where folded keys took its place."""
+        loaded["clear_metadata"] = given.get("metadata", "") is None
+        return loaded
+
+
+class LeadRequest(LeadChanges):
+    """A new lead, or one that an `external_id` names."""
+
+    first_name = Text(255, required=True)
+
+
+class LeadPatch(LeadChanges):
+    """Changes to a lead; its first name can be replaced but not cleared."""
+
+    first_name = Text(255, allow_none=False, error_messages={"null": "Must not be null."})
+
+
+class LeadsQuery(Query):
+    """Parameters of GET /leads."""
+
+    email = Text(254)
+    search = Text(255)
+    limit = WholeNumber(1, 200, load_default=50)
+    page = WholeNumber(0, LARGEST_OFFSET // 200, load_default=0)
+
+
+class LeadMeetingsQuery(Query):
+    """Parameters of GET /leads/{id}/meetings."""
+
+    status = CommaList(SHOWN_STATUSES)
+    limit = WholeNumber(1, 1000, load_default=200)
+    cursor = Cursor()
+
+
+class HistoryQuery(Query):
+    """Parameters of GET /leads/{id}/history."""
+
+    limit = WholeNumber(1, 200, load_default=50)
+    offset = WholeNumber(0, LARGEST_OFFSET, load_default=0)
+    channel = CommaList()
+
+
+# -------------------------------------------------------------------------------- responses out
+
+
+class Plain(fields.Field[Any]):
+    """A value that goes out as it is."""
+
+
+class Instant(fields.Field[Any]):
+    """A time, as `2025-12-29T17:00:00Z`."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return format_instant(value)
+
+
+class Computed(fields.Field[Any]):
+    """A value worked out of the whole row."""
+
+    _CHECK_ATTRIBUTE = False
+
+    def __init__(self, of: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.of = of
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        return self.of(obj)
+
+
+def _host_name(meeting: Mapping[str, Any]) -> str | None:
+    return full_name(meeting["host_first_name"], meeting["host_last_name"])
+
+
+def _host(meeting: Mapping[str, Any]) -> dict[str, Any] | None:
+    if meeting["host_id"] is None:
+        return None
+    return {
+        "id": meeting["host_id"],
+        "name": _host_name(meeting),
+        "email": meeting["host_email"],
+    }
+
+
+class MeetingResponse(Schema):
+    """A meeting as POST /meetings answers it."""
+
+    id = Plain()
+    lead_id = Plain()
+    title = Plain()
+    starts_at = Instant()
+    ends_at = Instant()
+    duration_minutes = Computed(lambda m: (m["ends_at"] - m["starts_at"]) // SHORTEST)
+    timezone = Plain()
+    status = Computed(shown_status)
+    meeting_url = Plain()
+    location_type = Plain()
+    location_details = Plain()
+    host_name = Computed(_host_name)
+    meeting_type = Plain(attribute="meeting_type_name")
+    attendee_name = Plain()
+    attendee_email = Plain()
+    external_calendar_provider = Plain()
+    external_event_id = Plain()
+    source = Plain()
+    created_at = Instant()
+
+
+class MeetingItem(MeetingResponse):
+    """A meeting in full, as lists show it."""
+
+    confirmed_by_lead = Plain()
+    cancelled_at = Instant()
+    cancellation_reason = Plain()
+    no_show_reason = Plain()
+    outcome_at = Instant()
+    outcome_notes = Plain()
+    updated_at = Instant()
+    host = Computed(_host)
+    description = Plain()
+    attendee_phone = Plain()
+    additional_attendees = Plain()
+    meeting_type_id = Plain()
+    reschedules = Computed(lambda m: [])
+
+
+class LeadResponse(Schema):
+    """A lead in full."""
+
+    id = Plain()
+    first_name = Plain()
+    last_name = Plain()
+    email = Plain()
+    phone = Plain()
+    source = Plain()
+    company = Plain()
+    title = Plain()
+    external_id = Plain()
+    metadata = Plain()
+    created_at = Instant()
+    updated_at = Instant()
+
+
+class LeadSummary(Schema):
+    """A lead above its history."""
+
+    id = Plain()
+    first_name = Plain()
+    last_name = Plain()
+    phone = Plain()
+    email = Plain()
+    source = Plain()
+    created_at = Instant()
+
+
+class ActivityResponse(Schema):
+    """One line of a lead's history."""
+
+    type = Computed(lambda activity: "activity")
+    channel = Computed(lambda activity: CHANNEL)
+    activity_type = Plain()
+    title = Plain()
+    description = Plain()
+    actor_type = Plain()
+    meeting_id = Plain()
+    changes = Plain()
+    timestamp = Instant(attribute="created_at")
