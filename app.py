@@ -1,0 +1,414 @@
+"""The service: its routes, who may call them, and how errors answer."""
+
+import json
+import logging
+import logging.config
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Flask, Response, g, request
+from marshmallow import Schema, ValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
+
+import cli
+import database
+import schemas
+from config.logging import REQUEST_FIELDS, configuration, mask_path
+from config.settings import Settings, SettingsError, read_settings
+from models import new_id
+from schemas import (
+    HistoryQuery,
+    LeadMeetingsQuery,
+    LeadPatch,
+    LeadRequest,
+    LeadsQuery,
+    MeetingRequest,
+    Query,
+)
+from services import clients, leads, meetings, migrations, timeline
+from services.errors import (
+    InvalidJson,
+    InvalidRequest,
+    PayloadTooLarge,
+    ServiceError,
+    Unavailable,
+)
+
+BODY_BYTES = 1024 * 1024
+TOO_LARGE = f"The body may be at most {BODY_BYTES} bytes long."
+NOT_WHOLE = "The body did not arrive whole."
+JSON_DEPTH = 64
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+log = logging.getLogger("meetings")
+api = Blueprint("api", __name__, url_prefix="/api/public")
+
+# Every schema is built once; a request only loads and dumps.
+MEETING = schemas.MeetingResponse()
+MEETING_ITEM = schemas.MeetingItem()
+LEAD = schemas.LeadResponse()
+LEAD_SUMMARY = schemas.LeadSummary()
+ACTIVITY = schemas.ActivityResponse()
+REQUESTS: dict[type[Schema], Schema] = {
+    schema: schema()
+    for schema in (
+        MeetingRequest,
+        LeadRequest,
+        LeadPatch,
+        Query,
+        LeadsQuery,
+        LeadMeetingsQuery,
+        HistoryQuery,
+    )
+}
+
+
+# --------------------------------------------------------------------------------------- routes
+
+
+@api.post("/meetings")
+def log_meeting() -> Response:
+    """Log a meeting against a lead. 201 when new, 200 when replayed."""
+    booking = load(MeetingRequest, and_check=meetings.wrong_references)
+    meeting, created = meetings.log(g.client_id, booking)
+    response = answer(
+        201 if created else 200,
+        meeting=MEETING.dump(meeting),
+        warnings=schemas.replay_warnings(booking),
+    )
+    response.headers["Location"] = f"{api.url_prefix}/meetings/{meeting['id']}"
+    return response
+
+
+@api.get("/leads/<uuid:lead_id>/meetings")
+def list_lead_meetings(lead_id: Any) -> Response:
+    """The lead's meetings, latest start first."""
+    query = load_query(LeadMeetingsQuery)
+    lead = leads.find(g.client_id, str(lead_id))
+    rows, next_key = meetings.list_of_lead(g.client_id, lead["id"], query)
+    return answer(
+        meetings=MEETING_ITEM.dump(rows, many=True),
+        pagination={
+            "limit": query["limit"],
+            "has_more": next_key is not None,
+            "next_cursor": schemas.write_cursor(next_key),
+        },
+    )
+
+
+@api.post("/leads")
+def create_lead() -> Response:
+    """Create a lead, 201; or update the one that has the external_id already, 200."""
+    lead, created = leads.create(g.client_id, load(LeadRequest))
+    return answer(201 if created else 200, lead=LEAD.dump(lead), existed=None if created else True)
+
+
+@api.get("/leads")
+def list_leads() -> Response:
+    """The client's leads, latest updated first."""
+    query = load_query(LeadsQuery)
+    rows, has_more = leads.list_leads(g.client_id, query)
+    return answer(
+        leads=LEAD.dump(rows, many=True),
+        pagination={"page": query["page"], "limit": query["limit"], "has_more": has_more},
+    )
+
+
+@api.get("/leads/<uuid:lead_id>")
+def get_lead(lead_id: Any) -> Response:
+    """One lead."""
+    load_query(Query)
+    return answer(lead=LEAD.dump(leads.find(g.client_id, str(lead_id))))
+
+
+@api.route("/leads/<uuid:lead_id>", methods=["PATCH", "PUT"])
+def update_lead(lead_id: Any) -> Response:
+    """Replace the fields given."""
+    lead = leads.update(g.client_id, str(lead_id), load(LeadPatch))
+    return answer(lead=LEAD.dump(lead))
+
+
+@api.get("/leads/<uuid:lead_id>/history")
+def get_lead_history(lead_id: Any) -> Response:
+    """What happened to the lead, oldest first."""
+    query = load_query(HistoryQuery)
+    lead = leads.find(g.client_id, str(lead_id))
+    activities = timeline.list_activities(g.client_id, lead["id"], query)
+    return answer(lead=LEAD_SUMMARY.dump(lead), history=ACTIVITY.dump(activities, many=True))
+
+
+def healthz() -> Response:
+    """The process answers. Public."""
+    load_query(Query)
+    return answer(status="ok")
+
+
+def readyz() -> Response:
+    """The database answers and is migrated. Public."""
+    load_query(Query)
+    migrations.check()
+    return answer(status="ready")
+
+
+# --------------------------------------------------------------------------- requests and answers
+
+
+@api.before_request
+def authenticate() -> None:
+    """Let in who brings a key, and set `g.client_id`. All of the blueprint is closed by default."""
+    api_key = request.headers.get("X-API-Key", "").strip()
+    if not api_key:
+        scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+        api_key = token.strip() if scheme.lower() == "bearer" else ""
+    g.client_id = clients.authenticate(api_key)
+
+
+def load(
+    schema: type[Schema], and_check: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The request's body, valid by the schema; its query must be empty.
+
+    Raises PayloadTooLarge, InvalidJson, or InvalidRequest with everything that is wrong: by the
+    schema, in the query, and, where the schema refused the body, by `and_check` on what was valid.
+    """
+    body = _read_json()
+    wrong = _faults_of_query()
+    if not isinstance(body, dict):
+        raise InvalidRequest({"body": ["Must be a JSON object."]} | wrong)
+    try:
+        loaded: dict[str, Any] = REQUESTS[schema].load(schemas.clean(body))
+    except ValidationError as error:
+        valid = error.valid_data if isinstance(error.valid_data, dict) else {}
+        wrong = wrong | error.normalized_messages()
+        if and_check:
+            wrong = and_check(g.client_id, valid) | wrong
+        raise InvalidRequest(wrong) from error
+    if wrong:
+        raise InvalidRequest(wrong | (and_check(g.client_id, loaded) if and_check else {}))
+    return loaded
+
+
+def load_query(schema: type[Schema]) -> dict[str, Any]:
+    """The request's query, valid by the schema; raises InvalidRequest."""
+    given = schemas.clean({name: values[-1] for name, values in request.args.lists()})
+    given.pop("verbose", None)  # Nexor callers send it
+    try:
+        loaded: dict[str, Any] = REQUESTS[schema].load(given)
+    except ValidationError as error:
+        raise InvalidRequest(error.normalized_messages()) from error
+    return loaded
+
+
+def _faults_of_query() -> dict[str, Any]:
+    try:
+        load_query(Query)
+    except InvalidRequest as error:
+        return error.details or {}
+    return {}
+
+
+def _read_json() -> Any:
+    raw = _read_body()
+    try:
+        body = json.loads(
+            raw.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_int=_read_int
+        )
+    except UnicodeDecodeError as error:
+        raise InvalidJson("The body is not UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidJson(_why_not_json(raw, error)) from error
+    # Brackets are counted first: hardly any body has enough of them to be too deep.
+    if raw.count(b"[") + raw.count(b"{") > JSON_DEPTH and _depth(body) > JSON_DEPTH:
+        raise InvalidJson(f"The body is nested deeper than {JSON_DEPTH}.")
+    return body
+
+
+def _read_body() -> bytes:
+    # Werkzeug would cut a body without a length at its limit and say nothing, and take one that
+    # ends before its length for whole.
+    length = request.content_length
+    most = BODY_BYTES + 1 if length is None else length
+    if most > BODY_BYTES and length is not None:
+        raise PayloadTooLarge(TOO_LARGE)
+    raw = b""
+    try:
+        while len(raw) < most and (chunk := request.stream.read(most - len(raw))):
+            raw += chunk
+    except Exception as error:  # broken chunks, a reset; each server below has its own names for it
+        raise InvalidJson(NOT_WHOLE) from error
+    if len(raw) > BODY_BYTES:
+        raise PayloadTooLarge(TOO_LARGE)
+    if length is not None and len(raw) < length:
+        raise InvalidJson(NOT_WHOLE)
+    return raw
+
+
+def _why_not_json(raw: bytes, error: Exception) -> str:
+    if not raw.strip():
+        return "The body is empty; a JSON object is needed."
+    if isinstance(error, json.JSONDecodeError):
+        return f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+    if isinstance(error, RecursionError):
+        return f"The body is nested deeper than {JSON_DEPTH}."
+    return f"The body is not JSON: {error}."
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _read_int(digits: str) -> int:
+    # Python refuses to read very long numbers. Their first digits put them out of every range
+    # this service knows just as well.
+    return int(digits[:21])
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        nested = [item for item in level if isinstance(item, dict | list)]
+        depth += bool(nested)
+        level = [
+            inner
+            for item in nested
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth
+
+
+def answer(status: int = 200, /, **things: Any) -> Response:
+    """A success: `{"success": true, …}` with the things in their order; None is left out."""
+    return _json(
+        status,
+        {"success": True} | {name: thing for name, thing in things.items() if thing is not None},
+    )
+
+
+def _json(status: int, body: dict[str, Any]) -> Response:
+    # A lone surrogate, which only a refused field's name can hold, is escaped as JSON escapes it.
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Response(
+        text.encode("utf-8", "backslashreplace") + b"\n", status, mimetype="application/json"
+    )
+
+
+# --------------------------------------------------------------------------------------- errors
+
+
+def refuse(
+    status: int, code: str, title: str, message: str, details: dict[Any, Any] | None = None
+) -> Response:
+    """An error, as every one answers:
+
+    `{"success": false, "error": title, "message": sentence, "code": identifier, "details": …,
+    "request_id": …}`, where `details` (field → sentences) is there for validation errors only.
+    """
+    body = {"success": False, "error": title, "message": message, "code": code}
+    if details is not None:
+        body["details"] = details
+    response = _json(status, body | {"request_id": g.request_id})
+    if status == 503:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def on_service_error(error: ServiceError) -> Response:
+    """An error a service raised on purpose."""
+    return refuse(error.status, error.code, error.title, error.message, error.details)
+
+
+def on_http_error(error: HTTPException) -> Response:
+    """An error of the framework; it keeps its headers, such as `Allow`."""
+    status = error.code or 500
+    name = HTTP_STATUS_CODES.get(status, "Error")
+    message = {
+        404: "There is no such path.",
+        405: f"{request.method} is not possible here.",
+    }.get(status, error.description or name)
+    response = refuse(status, name.lower().replace(" ", "_"), name.capitalize(), message)
+    for header, value in error.get_headers():
+        if header not in ("Content-Type", "Content-Length"):
+            response.headers[header] = value
+    return response
+
+
+def on_bug(error: Exception) -> Response:
+    """Anything else: a database that is away answers 503; a bug is logged and answers 500."""
+    if database.is_unavailable(error):
+        log.warning("Database unavailable (request %s): %s", g.request_id, type(error).__name__)
+        return on_service_error(
+            Unavailable("The database is not available just now. Please try again.")
+        )
+    log.error("Bug in request %s", g.request_id, exc_info=error)
+    return refuse(
+        500,
+        "internal_error",
+        "Internal server error",
+        f"A bug. It was logged under request_id {g.request_id}.",
+    )
+
+
+# ------------------------------------------------------------------------------------- requests
+
+
+def begin_request() -> None:
+    """Note when the request began and by which id it goes."""
+    g.began_at = time.perf_counter()
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if REQUEST_ID.fullmatch(given) else new_id()
+
+
+def end_request(response: Response) -> Response:
+    """Name the request in its answer, and log it in one line."""
+    response.headers["X-Request-Id"] = g.request_id
+    if log.isEnabledFor(logging.INFO):
+        line = dict(
+            zip(
+                REQUEST_FIELDS,
+                (
+                    g.request_id,
+                    g.get("client_id"),
+                    request.method,
+                    mask_path(request.path),
+                    response.status_code,
+                    round((time.perf_counter() - g.began_at) * 1000, 1),
+                ),
+                strict=True,
+            )
+        )
+        text = " ".join(f"{name}={value}" for name, value in line.items() if value is not None)
+        log.info(text, extra={"request": line})
+    return response
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application; settings come from the environment unless given.
+
+    Opens no connection yet. A setting that cannot work ends the program with a line naming it.
+    """
+    if settings is None:
+        try:
+            settings = read_settings()
+        except SettingsError as error:
+            raise SystemExit(str(error)) from None
+    logging.config.dictConfig(configuration(settings.log_level, settings.log_format))
+    database.use(settings.database_url, settings.db_pool_size, settings.db_timeout_seconds)
+
+    app = Flask(__name__, static_folder=None)
+    app.config["SETTINGS"] = settings
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # for callers of the test client
+    app.url_map.merge_slashes = False  # a path with two slashes is no path, not a redirect
+    app.before_request(begin_request)
+    app.after_request(end_request)
+    app.teardown_request(lambda error: database.release())
+    app.register_error_handler(ServiceError, on_service_error)
+    app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(Exception, on_bug)
+    app.add_url_rule("/healthz", view_func=healthz)
+    app.add_url_rule("/readyz", view_func=readyz)
+    app.register_blueprint(api)
+    cli.register(app)
+    return app

@@ -1,0 +1,335 @@
+"""The `flask` commands: migrations, clients and their keys, hosts, meeting types, the demo."""
+
+import json
+import shlex
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from typing import Any
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup, with_appcontext
+from marshmallow import Schema, ValidationError
+from peewee import PeeweeException
+
+import database
+from database import Row
+from models import format_instant
+from schemas import Email, Text, clean
+from services import clients, leads, meeting_types, migrations, users
+from services.errors import NameTaken, ServiceError
+
+DEMO_CLIENT, DEMO_LABEL = "Demo", "demo"
+DEMO_HOST = ("pepper.potts@example.com", "Pepper", "Potts")
+DEMO_MEETING_TYPE = "Discovery Call"
+DEMO_LEAD = {
+    "first_name": "Tony",
+    "last_name": "Stark",
+    "email": "tony.stark@gmail.com",
+    "phone": "+1 212 970 4133",
+    "company": "Stark Industries",
+    "external_id": "demo-tony-stark",
+}
+DEMO_BOOKING = {
+    "lead_email": "tony.stark@gmail.com",
+    "title": "Discovery Call with Tony Stark",
+    "starts_at": "2025-12-29T14:00:00",
+    "ends_at": "2025-12-29T15:00:00",
+    "timezone": "America/Santiago",
+    "meeting_url": "https://meet.google.com/oki-fjnk-oyu",
+    "location_type": "video",
+    "description": "Confirmation and reminder emails",
+    "attendee_name": "Tony Stark",
+    "external_calendar_provider": "ghl",
+    "external_event_id": "1RZJ24WY65VGQFyhN0vJ",
+    "status": "confirmed",
+}
+
+db = AppGroup("db", help="The database's migrations.")
+client_group = AppGroup("clients", help="Clients, the owners of all rows.")
+key_group = AppGroup("keys", help="API keys of a client.")
+user_group = AppGroup("users", help="People who host meetings.")
+type_group = AppGroup("meeting-types", help="Kinds of meeting a client offers.")
+
+
+def register(app: Flask) -> None:
+    """Add the commands to an application."""
+    for command in (db, client_group, key_group, user_group, type_group, demo):
+        app.cli.add_command(command)
+
+
+class Argument(click.ParamType):
+    """A command-line text that follows the rules of the API's text fields."""
+
+    def __init__(self, field: Any) -> None:
+        self.name = "text"
+        self.schema = Schema.from_dict({"value": field})()
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """The cleaned text; ends the command where a body would be refused."""
+        try:
+            return str(self.schema.load(clean({"value": value}))["value"])
+        except ValidationError as error:
+            self.fail(" ".join(error.normalized_messages()["value"]), param, ctx)
+
+
+NAME = Argument(Text(255, required=True))
+EMAIL = Argument(Email(required=True))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command `--json`, and turn what went wrong into one line and an exit status.
+
+    The command returns what it has to say, and how a person would read it: a function from that,
+    or from each row of it, to a line.
+    """
+
+    @as_json
+    @wraps(function)
+    def run(as_json: bool, **arguments: Any) -> None:
+        try:
+            result, to_line = function(**arguments)
+        except ServiceError as error:
+            raise click.UsageError(error.message) from error
+        except PeeweeException as error:
+            database.release()
+            raise click.ClickException(_database_fault(error)) from error
+        finally:
+            database.release()
+        if as_json:
+            click.echo(json.dumps(result, ensure_ascii=False, default=_instant))
+        elif isinstance(result, list):
+            for row in result:
+                click.echo(to_line(row))
+        else:
+            click.echo(to_line(result))
+
+    return run
+
+
+def _instant(value: Any) -> str | None:
+    assert isinstance(value, datetime)
+    return format_instant(value)
+
+
+def _database_fault(error: PeeweeException) -> str:
+    if database.is_unavailable(error):
+        return "The database cannot be reached: " + " ".join(str(error).split())
+    try:
+        migrations.check()
+    except (ServiceError, PeeweeException) as behind:
+        return " ".join(str(behind).split())
+    return " ".join(str(error).split())
+
+
+@db.command("upgrade")
+@command
+def upgrade() -> Any:
+    """Apply the migrations that are pending."""
+    applied = migrations.upgrade()
+    return {"applied": applied}, lambda _: "\n".join(
+        f"Applied {name}." for name in applied
+    ) or "The database is up to date."  # fmt: skip
+
+
+@db.command("status")
+@command
+def status() -> Any:
+    """Show every migration and when it was applied."""
+    return (
+        migrations.status(),
+        lambda step: f"{step['name']}  {format_instant(step['applied_at']) or 'pending'}",
+    )
+
+
+@client_group.command("create")
+@click.argument("name", type=NAME)
+@command
+def create_client(name: str) -> Any:
+    """Create a client with its first key, which is shown this once."""
+    client, api_key = clients.create(name)
+    return {"id": client["id"], "name": client["name"], "api_key": api_key}, _new_key_line
+
+
+@client_group.command("list")
+@command
+def list_clients() -> Any:
+    """List the clients."""
+    return [
+        {"id": row["id"], "name": row["name"], "created_at": row["created_at"]}
+        for row in clients.list_all()
+    ], lambda row: f"{row['id']}  {row['name']}"
+
+
+@key_group.command("create")
+@click.argument("client")
+@command
+def create_key(client: str) -> Any:
+    """Create one more key for CLIENT (id or name), shown this once."""
+    owner = clients.find(client)
+    key, api_key = clients.create_key(owner["id"])
+    return {"id": key["id"], "name": owner["name"], "api_key": api_key}, _new_key_line
+
+
+@key_group.command("list")
+@click.argument("client")
+@command
+def list_keys(client: str) -> Any:
+    """List the keys of CLIENT (id or name)."""
+    return [_shown_key(row) for row in clients.list_keys(clients.find(client)["id"])], _key_line
+
+
+@key_group.command("revoke")
+@click.argument("key_id")
+@command
+def revoke_key(key_id: str) -> Any:
+    """Revoke a key, at once and everywhere."""
+    return _shown_key(clients.revoke_key(key_id)), _key_line
+
+
+@user_group.command("add")
+@click.argument("client")
+@click.option("--email", required=True, type=EMAIL)
+@click.option("--first-name", required=True, type=NAME)
+@click.option("--last-name", required=True, type=NAME)
+@click.option("--inactive", is_flag=True, help="Do not let them host new meetings.")
+@command
+def add_user(client: str, email: str, first_name: str, last_name: str, inactive: bool) -> Any:
+    """Add a host to CLIENT (id or name)."""
+    owner = clients.find(client)
+    return _shown_user(users.add(owner["id"], email, first_name, last_name, not inactive)), _user_line  # fmt: skip  # noqa: E501
+
+
+@user_group.command("list")
+@click.argument("client")
+@command
+def list_users(client: str) -> Any:
+    """List the hosts of CLIENT (id or name)."""
+    return [_shown_user(row) for row in users.list_all(clients.find(client)["id"])], _user_line
+
+
+@user_group.command("deactivate")
+@click.argument("client")
+@click.argument("email")
+@command
+def deactivate_user(client: str, email: str) -> Any:
+    """Let a host host no new meetings."""
+    return _shown_user(users.set_active(clients.find(client)["id"], email, False)), _user_line
+
+
+@user_group.command("activate")
+@click.argument("client")
+@click.argument("email")
+@command
+def activate_user(client: str, email: str) -> Any:
+    """Let a host host meetings again."""
+    return _shown_user(users.set_active(clients.find(client)["id"], email, True)), _user_line
+
+
+@type_group.command("add")
+@click.argument("client")
+@click.argument("name", type=NAME)
+@command
+def add_meeting_type(client: str, name: str) -> Any:
+    """Add a meeting type to CLIENT (id or name)."""
+    return _shown_type(meeting_types.add(clients.find(client)["id"], name)), _type_line
+
+
+@type_group.command("list")
+@click.argument("client")
+@command
+def list_meeting_types(client: str) -> Any:
+    """List the meeting types of CLIENT (id or name)."""
+    rows = meeting_types.list_all(clients.find(client)["id"])
+    return [_shown_type(row) for row in rows], _type_line
+
+
+@click.command("demo")
+@with_appcontext
+@command
+def demo() -> Any:
+    """Make a demo client with a lead, a host and a meeting type, and print a curl to try.
+
+    Safe to run again: each run makes the client a new key and revokes the last one it made.
+    """
+    owner = _demo_client()
+    _, api_key = clients.create_key(owner["id"], DEMO_LABEL)
+    lead, _ = leads.create(owner["id"], DEMO_LEAD)
+    host = users.find_or_none(owner["id"], DEMO_HOST[0]) or users.add(owner["id"], *DEMO_HOST)
+    types = meeting_types.list_all(owner["id"])
+    meeting_type = next((row for row in types if row["name"] == DEMO_MEETING_TYPE), None)
+    meeting_type = meeting_type or meeting_types.add(owner["id"], DEMO_MEETING_TYPE)
+    curl = _curl(current_app.config["SETTINGS"].base_url, api_key)
+    return (
+        {
+            "id": owner["id"],
+            "name": owner["name"],
+            "api_key": api_key,
+            "lead_id": lead["id"],
+            "host_email": host["email"],
+            "meeting_type_id": meeting_type["id"],
+            "curl": curl,
+        },
+        lambda made: (
+            f"Client {made['name']}, key {made['api_key']}."
+            f" Log a meeting, once or as often as you like:\n\n{curl}\n"
+        ),
+    )
+
+
+def _demo_client() -> Row:
+    try:
+        # Its first key goes unseen: the one that is shown is made, and replaced, by label.
+        client, _ = clients.create(DEMO_CLIENT)
+    except NameTaken:
+        return clients.find(DEMO_CLIENT)
+    clients.revoke_key(clients.list_keys(client["id"])[0]["id"])
+    return client
+
+
+def _curl(base_url: str, api_key: str) -> str:
+    return (
+        f"curl -X POST {base_url}/api/public/meetings"
+        f" -H 'Content-Type: application/json' -H 'X-API-Key: {api_key}'"
+        f" -d {shlex.quote(json.dumps(DEMO_BOOKING))}"
+    )
+
+
+def _new_key_line(made: Row) -> str:
+    return f"Client {made['name']} ({made['id']}). Its key, shown this once: {made['api_key']}"
+
+
+def _shown_key(row: Row) -> Row:
+    return {
+        "id": row["id"],
+        "prefix": row["prefix"],
+        "last_four": row["last_four"],
+        "created_at": row["created_at"],
+        "revoked": row["revoked_at"] is not None,
+        "revoked_at": row["revoked_at"],
+    }
+
+
+def _key_line(row: Row) -> str:
+    state = f"revoked {format_instant(row['revoked_at'])}" if row["revoked"] else "in use"
+    created = format_instant(row["created_at"])
+    return f"{row['id']}  {row['prefix']}…{row['last_four']}  created {created}  {state}"
+
+
+def _shown_user(row: Row) -> Row:
+    return {key: row[key] for key in ("id", "email", "first_name", "last_name", "active")}
+
+
+def _user_line(row: Row) -> str:
+    state = "active" if row["active"] else "inactive"
+    return f"{row['id']}  {row['email']}  {row['first_name']} {row['last_name']}  {state}"
+
+
+def _shown_type(row: Row) -> Row:
+    return {"id": row["id"], "name": row["name"]}
+
+
+def _type_line(row: Row) -> str:
+    return f"{row['id']}  {row['name']}"
