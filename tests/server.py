@@ -1,0 +1,115 @@
+"""A real server for tests: gunicorn with its workers, on a socket, over a database of its own."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from config.settings import ROOT
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """gunicorn on a free port. `kill` is kill -9 of everything, `stop` is SIGTERM."""
+
+    database_url: str
+    workers: int = 2
+    environment: dict[str, str] = field(default_factory=dict)
+    house: Path = ROOT
+    port: int = field(default_factory=free_port)
+    process: Any = None
+
+    def start(self, wait: bool = True) -> "Server":
+        environment = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": self.database_url,
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": str(self.workers),
+            "LOG_LEVEL": "WARNING",
+            **self.environment,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--config", "config/gunicorn.py"],
+            cwd=self.house,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        deadline = time.monotonic() + 20
+        while wait:
+            try:
+                if self.call("GET", "/healthz").status == 200:
+                    break
+            except OSError:
+                assert self.process.poll() is None, self.process.stdout.read()
+                assert time.monotonic() < deadline, "the server did not start"
+                time.sleep(0.05)
+        return self
+
+    def call(
+        self, method: str, path: str, body: Any = None, key: str = "", timeout: float = 30
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        try:
+            connection.request(method, path, data, {"X-API-Key": key} if key else {})
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def call_many(self, calls: list[tuple[Any, ...]], at_once: int = 64) -> list[Answer]:
+        """Make the calls at once, each on a connection of its own."""
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(lambda call: self.call(*call), calls))
+
+    def raw(self, sent: bytes, timeout: float = 30) -> bytes:
+        """Send bytes and read until the server hangs up."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            received = b""
+            while chunk := connection.recv(65536):
+                received += chunk
+            return received
+
+    def workers_pids(self) -> list[int]:
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def stop(self) -> str:
+        """SIGTERM; returns what the server had printed."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.communicate(timeout=40)[0]
+
+    def kill(self) -> None:
+        for pid in [self.process.pid, *self.workers_pids()]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.communicate(timeout=10)

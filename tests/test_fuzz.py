@@ -1,0 +1,81 @@
+"""No request of any content is answered 500."""
+
+import json
+
+import pytest
+from conftest import booking
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models import is_uuid
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(alphabet=st.characters(), max_size=40)
+    | st.sampled_from(["", " ", "\ud800", "\u0000", "UTC", "a@b.co", "2026-04-20T14:00", "60"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+FIELDS = [*booking(), "lead_id", "duration_minutes", "host_email", "meeting_type_id",
+          "attendee_email", "attendee_phone", "additional_attendees", "location_details",
+          "first_name", "last_name", "email", "phone", "metadata", "external_id"]  # fmt: skip
+fuzzed = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+
+
+def check(answer):
+    assert answer.status_code < 500, answer.text
+    assert answer.mimetype == "application/json"
+    assert answer.json["success"] is (answer.status_code < 400)
+    if answer.status_code >= 400:
+        assert answer.json["code"]
+        assert answer.json["message"]
+
+
+@fuzzed
+@given(body=anything)
+@pytest.mark.parametrize("path", ["/meetings", "/leads"])
+def test_any_json_is_answered(api, path, body):
+    check(api.post(path, data=json.dumps(body)))
+
+
+@fuzzed
+@given(changes=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4))
+def test_any_value_in_any_field_of_a_meeting_is_answered(api, lead, changes):
+    check(api.post("/meetings", data=json.dumps(booking() | changes)))
+
+
+@fuzzed
+@given(changes=st.dictionaries(st.sampled_from(FIELDS) | st.text(), anything, max_size=4))
+def test_any_value_in_any_field_of_a_lead_is_answered(api, lead, changes):
+    check(api.post("/leads", data=json.dumps({"first_name": "Tony"} | changes)))
+    check(api.patch(f"/leads/{lead['id']}", data=json.dumps(changes)))
+
+
+@fuzzed
+@given(body=st.binary(max_size=200))
+def test_any_bytes_are_answered(api, body):
+    check(api.post("/meetings", data=body))
+
+
+@fuzzed
+@given(
+    query=st.dictionaries(
+        st.sampled_from(["limit", "page", "search", "email", "status", "cursor", "offset", "x"]),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.integers().map(str),
+        max_size=3,
+    )
+)
+@pytest.mark.parametrize("path", ["/leads", "/leads/{}/meetings", "/leads/{}/history"])
+def test_any_query_is_answered(api, lead, path, query):
+    assert is_uuid(lead["id"])
+    check(api.get(path.format(lead["id"]), query_string=query))

@@ -1,0 +1,61 @@
+"""The house: imports run one way, downwards, and none hides inside a function."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = {"app", "cli", "schemas", "services", "models", "database", "config", "migrations"}
+MAY_IMPORT = {
+    "app.py": OURS - {"app", "migrations"},
+    "cli.py": {"schemas", "services", "models", "database"},
+    "schemas.py": {"models"},
+    "services": {"services", "models", "database"},
+    "models.py": {"database"},
+    "database.py": set(),
+    "config/gunicorn.py": {"config", "services", "database"},  # it starts the house
+    "config": set(),
+    "migrations": set(),
+}
+FILES = sorted(
+    path.relative_to(ROOT)
+    for pattern in ("*.py", "services/*.py", "config/*.py", "migrations/*.py")
+    for path in ROOT.glob(pattern)
+)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_run_downwards(path):
+    allowed = MAY_IMPORT.get(str(path), MAY_IMPORT.get(path.parts[0]))
+
+    assert allowed is not None, f"{path} has no place in the house"
+    assert set(imports(path)) & OURS <= allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_flask_stays_in_the_application_and_the_commands(path):
+    assert "flask" not in set(imports(path)) or str(path) in ("app.py", "cli.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_no_import_hides_inside_a_function(path):
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.FunctionDef):
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+            assert not inner, f"{node.name} imports"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "services"], ids=str)
+def test_a_service_function_is_never_over_forty_lines(path):
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 40, node.name

@@ -1,0 +1,476 @@
+"""Section 4: leads, made, found, changed and listed, and their history."""
+
+import json
+import threading
+
+import pytest
+from conftest import booking
+from freezegun import freeze_time
+
+LEAD_KEYS = [
+    "id",
+    "first_name",
+    "last_name",
+    "email",
+    "phone",
+    "source",
+    "company",
+    "title",
+    "external_id",
+    "metadata",
+    "created_at",
+    "updated_at",
+]
+FULL = {
+    "first_name": "Tony",
+    "last_name": "Stark",
+    "email": "Tony.Stark@gmail.com",
+    "phone": "+1 (212) 970-4133",
+    "source": "webinar",
+    "company": "Stark Industries",
+    "title": "CEO",
+    "external_id": "ghl-1",
+    "metadata": {"utm": "x", "score": 7, "ratio": 0.5, "vip": True, "big": 2**63 - 1},
+}
+
+
+class TestCreate:
+    def test_the_shape_of_the_answer(self, api):
+        with freeze_time("2026-04-15T12:00:00.9Z"):
+            answer = api.post("/leads", json=FULL)
+
+        lead = answer.json["lead"]
+        assert answer.status_code == 201
+        assert list(answer.json) == ["success", "lead"]
+        assert list(lead) == LEAD_KEYS
+        assert lead == FULL | {
+            "id": lead["id"],
+            "created_at": "2026-04-15T12:00:00Z",
+            "updated_at": "2026-04-15T12:00:00Z",
+        }
+        assert api.get(f"/leads/{lead['id']}").json == {"success": True, "lead": lead}
+
+    @pytest.mark.parametrize("empty", [..., None, "", " "])
+    def test_what_is_not_given_has_its_default(self, api, empty):
+        fields = {field: empty for field in FULL if field != "first_name" and empty is not ...}
+
+        lead = api.new_lead(**fields)
+
+        assert lead["source"] == "api"
+        assert lead["metadata"] == {}
+        for field in ("last_name", "email", "phone", "company", "title", "external_id"):
+            assert lead[field] is None
+
+    @pytest.mark.parametrize("value", [..., None, "", "  "])
+    def test_the_first_name_is_required(self, api, value):
+        body = {} if value is ... else {"first_name": value}
+
+        assert api.post("/leads", json=body).json["details"] == {"first_name": ["Required."]}
+
+    def test_every_call_makes_a_lead_also_with_an_email_that_exists(self, api):
+        assert api.new_lead(email="a@b.co")["id"] != api.new_lead(email="a@b.co")["id"]
+
+    def test_what_is_not_the_callers_to_set_is_ignored(self, api):
+        lead = api.new_lead(id="mine", created_at="1999", updated_at=5)
+
+        assert len(lead["id"]) == 36
+        assert lead["metadata"] == {}
+
+    @pytest.mark.parametrize(
+        ("field", "longest"),
+        [("first_name", 255), ("last_name", 255), ("phone", 50), ("company", 255),
+         ("title", 255), ("source", 255), ("external_id", 255)],
+    )  # fmt: skip
+    def test_text_has_a_longest_length(self, api, field, longest):
+        assert api.new_lead(**{field: "é" * longest})[field] == "é" * longest
+        over = api.post("/leads", json={"first_name": "Tony"} | {field: "x" * (longest + 1)})
+        assert set(over.json["details"]) == {field}
+
+    @pytest.mark.parametrize("field", [field for field in FULL if field != "metadata"])
+    @pytest.mark.parametrize("value", [5, True, [], {}, "\u0000", "\ud800"])
+    def test_text_fields_take_text_only(self, api, field, value):
+        answer = api.post("/leads", json={"first_name": "Tony"} | {field: value})
+
+        assert set(answer.json["details"]) == {field}
+
+
+class TestMetadata:
+    def test_unknown_keys_are_folded_in_and_an_explicit_key_wins(self, api):
+        lead = api.new_lead(
+            utm_source="ads", plan="folded", empty="", nothing=None, metadata={"plan": " pro "}
+        )
+
+        assert lead["metadata"] == {"utm_source": "ads", "plan": "pro"}
+
+    def test_its_keys_keep_their_order_and_its_numbers_their_kind(self, api):
+        given = {"zz": 1, "a": 1.0, "mm": 1e20 / 1e10, "b": -(2**63), "c": 1e-300, "d": False}
+
+        answer = api.post("/leads", json={"first_name": "T", "metadata": given})
+
+        assert json.dumps(answer.json["lead"]["metadata"]) == json.dumps(given)
+        stored = api.get(f"/leads/{answer.json['lead']['id']}").json["lead"]
+        assert json.dumps(stored["metadata"]) == json.dumps(given)
+
+    @pytest.mark.parametrize(
+        "value",
+        ["[]", "{}", '{"a": 1}', "1e400", "-1e400", "9223372036854775808", "1e300",
+         "-9223372036854775809", "9" * 10_000, '"\\u0000"', '"\\ud800"', '"a\\u001f"'],
+    )  # fmt: skip
+    @pytest.mark.parametrize("way", ["explicit", "folded"])
+    def test_a_value_it_cannot_hold_is_refused_by_name(self, api, value, way):
+        inner = f'{{"bad": {value}, "good": 1}}'
+        fields = f'"metadata": {inner}' if way == "explicit" else inner[1:-1]
+
+        answer = api.post("/leads", data=f'{{"first_name": "T", {fields}}}')
+
+        assert answer.status_code == 400
+        assert set(answer.json["details"]) == {"metadata"}
+        assert set(answer.json["details"]["metadata"]) == {"bad"}
+
+    @pytest.mark.parametrize("metadata", ["text", 5, [], [1], True])
+    def test_what_is_no_object_is_refused(self, api, metadata):
+        answer = api.post("/leads", json={"first_name": "T", "metadata": metadata})
+
+        assert set(answer.json["details"]) == {"metadata"}
+
+    @pytest.mark.parametrize("key", ["", " ", "x" * 256, "a\u0000", "\ud800"])
+    def test_a_key_it_cannot_hold_is_refused(self, api, key):
+        answer = api.post("/leads", json={"first_name": "T", "metadata": {key: 1}})
+
+        assert answer.status_code == 400
+        assert set(answer.json["details"]) == {"metadata"}
+
+    def test_it_holds_a_hundred_keys(self, api):
+        keys = {f"k{n}": n for n in range(100)}
+        lead = api.new_lead(metadata=keys)
+
+        over = api.post("/leads", json={"first_name": "T", "metadata": keys | {"more": 1}})
+        merged = api.patch(f"/leads/{lead['id']}", json={"more": 1})
+        swapped = api.patch(f"/leads/{lead['id']}", json={"more": 1, "k0": None})
+
+        assert over.status_code == merged.status_code == 400
+        assert set(merged.json["details"]) == {"metadata"}
+        assert swapped.status_code == 200
+
+    def test_it_holds_64_kibibytes(self, api):
+        room = 64 * 1024 - len('{"a": ""}')
+
+        assert api.new_lead(metadata={"a": "x" * room})
+        over = api.post("/leads", json={"first_name": "T", "metadata": {"a": "x" * (room + 1)}})
+        wide = api.post(
+            "/leads", json={"first_name": "T", "metadata": {"a": "é" * (room // 2 + 1)}}
+        )
+        assert over.status_code == wide.status_code == 400
+
+
+class TestExternalId:
+    def test_a_known_one_updates_that_lead(self, api):
+        first = api.post("/leads", json=FULL).json["lead"]
+
+        answer = api.post(
+            "/leads",
+            json={"first_name": "Anthony", "external_id": "ghl-1", "company": None, "plan": "pro"},
+        )
+
+        assert answer.status_code == 200
+        assert list(answer.json) == ["success", "lead", "existed"]
+        assert answer.json["existed"] is True
+        lead = answer.json["lead"]
+        assert (lead["id"], lead["first_name"], lead["company"]) == (first["id"], "Anthony", None)
+        assert (lead["source"], lead["title"]) == ("webinar", "CEO")
+        assert lead["metadata"] == FULL["metadata"] | {"plan": "pro"}
+        assert [e["activity_type"] for e in api.history(lead)] == ["lead_created", "lead_updated"]
+
+    def test_sent_again_unchanged_nothing_changes(self, api):
+        first = api.post("/leads", json=FULL).json["lead"]
+
+        with freeze_time("2031-01-01"):
+            again = api.post("/leads", json=FULL)
+
+        assert again.json == {"success": True, "lead": first, "existed": True}
+        assert len(api.history(first)) == 1
+
+    def test_it_still_needs_a_first_name(self, api):
+        api.post("/leads", json=FULL)
+
+        answer = api.post("/leads", json={"external_id": "ghl-1", "company": "X"})
+
+        assert answer.json["details"] == {"first_name": ["Required."]}
+
+    def test_it_is_a_lead_per_client(self, api, stranger):
+        mine = api.post("/leads", json=FULL)
+        theirs = stranger.post("/leads", json=FULL)
+
+        assert (mine.status_code, theirs.status_code) == (201, 201)
+
+    @pytest.mark.parametrize("method", ["PATCH", "PUT"])
+    def test_one_that_another_lead_has_is_a_conflict(self, api, method):
+        api.post("/leads", json=FULL)
+        other = api.new_lead(external_id="ghl-2")
+
+        answer = api.open(
+            method, f"/leads/{other['id']}", json={"external_id": "ghl-1", "company": "X"}
+        )
+
+        assert (answer.status_code, answer.json["code"]) == (409, "external_id_conflict")
+        assert answer.json["error"] == "External id conflict"
+        assert api.get(f"/leads/{other['id']}").json["lead"] == other
+        assert len(api.history(other)) == 1
+
+    def test_many_at_once_make_one_lead(self, app, api):
+        answers = []
+
+        def send():
+            http = app.test_client()
+            headers = {"X-API-Key": api.key}
+            answers.append(http.post("/api/public/leads", json=FULL, headers=headers))
+
+        threads = [threading.Thread(target=send) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+        assert len({answer.json["lead"]["id"] for answer in answers}) == 1
+        assert len(api.history(answers[0].json["lead"])) == 1
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+class TestUpdate:
+    def test_given_fields_replace_and_the_others_stay(self, api, method):
+        lead = api.post("/leads", json=FULL).json["lead"]
+
+        with freeze_time("2031-01-01T00:00:00Z"):
+            answer = api.open(
+                method, f"/leads/{lead['id']}", json={"company": "SHIELD", "title": ""}
+            )
+
+        changed = lead | {"company": "SHIELD", "updated_at": "2031-01-01T00:00:00Z"}
+        assert answer.json == {"success": True, "lead": changed}
+        entry = api.history(lead)[1]
+        assert entry["activity_type"] == "lead_updated"
+        assert entry["changes"] == {"company": ["Stark Industries", "SHIELD"]}
+
+    @pytest.mark.parametrize(
+        "field", ["last_name", "email", "phone", "company", "title", "external_id"]
+    )
+    def test_null_clears(self, api, method, field):
+        lead = api.post("/leads", json=FULL).json["lead"]
+
+        answer = api.open(method, f"/leads/{lead['id']}", json={field: None})
+
+        assert answer.json["lead"][field] is None
+
+    def test_null_sets_the_source_back_and_empties_the_metadata(self, api, method):
+        lead = api.post("/leads", json=FULL).json["lead"]
+
+        answer = api.open(
+            method, f"/leads/{lead['id']}", json={"source": None, "metadata": None, "plan": "pro"}
+        )
+
+        assert answer.json["lead"]["source"] == "api"
+        assert answer.json["lead"]["metadata"] == {"plan": "pro"}
+
+    def test_the_first_name_cannot_be_cleared(self, api, lead, method):
+        answer = api.open(method, f"/leads/{lead['id']}", json={"first_name": None})
+
+        assert (answer.status_code, set(answer.json["details"])) == (400, {"first_name"})
+
+    def test_metadata_is_merged_key_by_key(self, api, method):
+        lead = api.new_lead(metadata={"a": 1, "b": 2, "c": 3})
+
+        answer = api.open(
+            method,
+            f"/leads/{lead['id']}",
+            json={"metadata": {"a": None, "b": 20, "gone": None}, "c": "", "d": 4},
+        )
+
+        assert answer.json["lead"]["metadata"] == {"b": 20, "c": 3, "d": 4}
+
+    @pytest.mark.parametrize(
+        "body",
+        [{}, {"company": "Stark Industries"}, {"company": ""}, {"id": "x"}, {"unknown": None}],
+    )
+    def test_what_changes_nothing_does_not_touch_the_lead(self, api, method, body):
+        lead = api.post("/leads", json=FULL).json["lead"]
+
+        with freeze_time("2031-01-01"):
+            answer = api.open(method, f"/leads/{lead['id']}", json=body)
+
+        assert (answer.status_code, answer.json["lead"]) == (200, lead)
+        assert len(api.history(lead)) == 1
+
+    def test_another_clients_lead_counts_as_absent(self, api, lead, stranger, method):
+        answer = stranger.open(method, f"/leads/{lead['id']}", json={"company": "Mine"})
+
+        assert (answer.status_code, answer.json["code"]) == (404, "lead_not_found")
+        assert api.get(f"/leads/{lead['id']}").json["lead"] == lead
+
+
+def test_getting_another_clients_lead_is_getting_none(api, lead, stranger):
+    answer = stranger.get(f"/leads/{lead['id']}")
+
+    assert (answer.status_code, answer.json["code"]) == (404, "lead_not_found")
+
+
+class TestList:
+    def found(self, api, **query):
+        answer = api.get("/leads", query_string=query)
+        assert answer.status_code == 200, answer.json
+        return [lead["first_name"] for lead in answer.json["leads"]]
+
+    def test_latest_updated_first_in_pages(self, api, stranger):
+        stranger.new_lead()
+        leads = [api.new_lead(first_name=name) for name in "ABCDE"]
+        api.patch(f"/leads/{leads[1]['id']}", json={"company": "X"})
+
+        answer = api.get("/leads?limit=2&page=1")
+
+        assert list(answer.json) == ["success", "leads", "pagination"]
+        assert [lead["first_name"] for lead in answer.json["leads"]] == ["D", "C"]
+        assert answer.json["pagination"] == {"page": 1, "limit": 2, "has_more": True}
+        assert list(answer.json["leads"][0]) == LEAD_KEYS
+        assert self.found(api) == ["B", "E", "D", "C", "A"]
+        assert self.found(api, limit=2, page=2) == ["A"]
+        assert self.found(api, page=99) == []
+        assert api.get("/leads").json["pagination"] == {"page": 0, "limit": 50, "has_more": False}
+
+    def test_by_email_in_any_case(self, api, lead):
+        api.new_lead(first_name="Other", email="other@example.com")
+
+        assert self.found(api, email=" TONY.stark@GMAIL.com ") == ["Tony"]
+        assert self.found(api, email="tony") == []
+        assert len(self.found(api, email="")) == 2
+
+    @pytest.mark.parametrize(
+        ("search", "found"),
+        [
+            ("tony", True),
+            ("ONY STA", True),
+            ("stark@GMAIL", True),
+            ("212) 970", True),
+            ("2129704133", True),
+            ("12129704133", True),
+            ("970 41", True),
+            ("+1-212-970", True),
+            ("2.1.2.9", True),
+            ("97 04 133 9", False),
+            ("pepper", False),
+            ("%", False),
+            ("_ony", False),
+            ("\\", False),
+            ("starktony", False),
+            ("stark\ntony", False),
+        ],
+    )
+    def test_by_part_of_name_email_or_phone(self, api, lead, search, found):
+        assert self.found(api, search=search) == (["Tony"] if found else [])
+
+    def test_in_any_case_beyond_ascii_and_however_it_is_composed(self, api):
+        api.new_lead(first_name="José", last_name="MUÑOZ", email="jm@example.com")
+
+        for search in ("josé muñoz", "JOSE\u0301", "mun\u0303oz"):
+            assert self.found(api, search=search) == ["José"], search
+
+    def test_with_signs_that_mean_something_to_a_pattern(self, api):
+        api.new_lead(first_name="100%", last_name="a_b\\c")
+
+        for search in ("100%", "a_b", "b\\c", "0% a_"):
+            assert self.found(api, search=search) == ["100%"], search
+        assert self.found(api, search="axb") == []
+
+    def test_the_search_follows_changes(self, api, lead):
+        api.patch(f"/leads/{lead['id']}", json={"first_name": "Howard", "phone": "555"})
+
+        assert self.found(api, search="howard stark") == ["Howard"]
+        assert self.found(api, search="tony stark") == []
+        assert self.found(api, search="(555)") == ["Howard"]
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [("limit=0", "limit"), ("limit=201", "limit"), ("page=-1", "page"), ("page=x", "page"),
+         ("page=99999999999999999999", "page"), ("search=" + "x" * 256, "search"),
+         ("search=%00", "search"), ("email=%1f", "email"), ("cursor=x", "cursor"),
+         ("emial=x", "emial")],
+    )  # fmt: skip
+    def test_a_wrong_query_is_refused_by_name(self, api, query, field):
+        answer = api.get(f"/leads?{query}")
+
+        assert (answer.status_code, set(answer.json["details"])) == (400, {field})
+
+    def test_the_largest_page_there_can_be_is_empty(self, api, lead):
+        assert self.found(api, page=5_000_000, limit=200) == []
+
+
+class TestHistory:
+    def test_the_shape_of_the_answer(self, api, lead):
+        with freeze_time("2026-04-15T12:00:00Z"):
+            meeting = api.post("/meetings", json=booking()).json["meeting"]
+
+        answer = api.get(f"/leads/{lead['id']}/history")
+
+        assert list(answer.json) == ["success", "lead", "history"]
+        assert answer.json["lead"] == {
+            key: lead[key]
+            for key in ("id", "first_name", "last_name", "phone", "email", "source", "created_at")
+        }
+        assert list(answer.json["lead"])[3:5] == ["phone", "email"]
+        entry = answer.json["history"][1]
+        assert list(entry) == [
+            "type",
+            "channel",
+            "activity_type",
+            "title",
+            "description",
+            "actor_type",
+            "meeting_id",
+            "changes",
+            "timestamp",
+        ]
+        assert entry | {"title": "", "description": ""} == {
+            "type": "activity",
+            "channel": "system",
+            "activity_type": "meeting_scheduled",
+            "title": "",
+            "description": "",
+            "actor_type": "api",
+            "meeting_id": meeting["id"],
+            "changes": None,
+            "timestamp": "2026-04-15T12:00:00Z",
+        }
+        assert "Discovery Call with Tony Stark" in entry["title"]
+
+    def test_oldest_first_in_parts(self, api, lead):
+        for n in range(4):
+            api.patch(f"/leads/{lead['id']}", json={"company": str(n)})
+        path = f"/leads/{lead['id']}/history"
+        everything = api.get(path).json["history"]
+
+        assert [e["activity_type"] for e in everything] == ["lead_created"] + ["lead_updated"] * 4
+        assert [e["changes"]["company"][1] for e in everything[1:]] == list("0123")
+        assert api.get(f"{path}?limit=2&offset=1").json["history"] == everything[1:3]
+        assert api.get(f"{path}?offset=1000000000").json["history"] == []
+
+    @pytest.mark.parametrize(
+        ("channel", "entries"), [("system", 1), ("email, system", 1), ("email,sms", 0), ("", 1)]
+    )
+    def test_by_channel(self, api, lead, channel, entries):
+        answer = api.get(f"/leads/{lead['id']}/history", query_string={"channel": channel})
+
+        assert len(answer.json["history"]) == entries
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [("limit=0", "limit"), ("limit=201", "limit"), ("offset=-1", "offset"), ("page=1", "page"),
+         ("offset=9999999999999999999", "offset")],
+    )  # fmt: skip
+    def test_a_wrong_query_is_refused_by_name(self, api, lead, query, field):
+        answer = api.get(f"/leads/{lead['id']}/history?{query}")
+
+        assert (answer.status_code, set(answer.json["details"])) == (400, {field})
+
+    def test_another_clients_lead_counts_as_absent(self, api, lead, stranger):
+        answer = stranger.get(f"/leads/{lead['id']}/history")
+
+        assert (answer.status_code, answer.json["code"]) == (404, "lead_not_found")

@@ -1,0 +1,85 @@
+"""Section 8, logs: one line a request, and never a key, a body or an email in it."""
+
+import json
+import logging
+
+import pytest
+from conftest import booking
+
+from config.logging import JsonFormatter, TextFormatter, mask_path
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level("INFO", logger="meetings")
+    return caplog
+
+
+def test_a_request_is_one_line_with_what_matters(api, lines):
+    answer = api.get("/leads?email=tony.stark@gmail.com&limit=5")
+
+    [record] = lines.records
+    line = TextFormatter().format(record)
+    request_id = answer.headers["X-Request-Id"]
+    assert f"INFO request_id={request_id} client_id={api.client_id} method=GET" in line
+    assert "path=/api/public/leads status=200 milliseconds=" in line
+
+
+def test_as_json_the_same_is_an_object(api, lines):
+    api.get("/leads")
+
+    line = json.loads(JsonFormatter().format(lines.records[0]))
+    assert list(line) == [
+        "time",
+        "level",
+        "request_id",
+        "client_id",
+        "method",
+        "path",
+        "status",
+        "milliseconds",
+    ]
+    assert line["time"].endswith("Z")
+
+
+def test_no_secret_is_logged_wherever_it_was_sent(api, lead, lines):
+    api.post(f"/meetings?key={api.key}&email=tony.stark@gmail.com", json=booking())
+    api.post("/meetings", json=booking())
+    api.get(f"/leads/{api.key}")
+    api.get("/leads/tony.stark@gmail.com/history")
+    api.get("/leads?email=tony.stark@gmail.com", headers={"X-API-Key": "nxr_live_wrong"})
+    api.get("/x%0aINFO forged")
+
+    text = "\n".join(TextFormatter().format(record) for record in lines.records)
+    assert len(lines.records) == 6
+    for secret in (api.key, "stark", "gmail", "nxr_live", "forged", "Discovery"):
+        assert secret not in text
+    assert len(text.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("path", "masked"),
+    [
+        ("/api/public/leads/0198c0de-0000-7000-8000-000000000000/meetings", None),
+        ("/api/public/meetings/0198c0de-0000-7000-8000-000000000000/no-show", None),
+        ("/healthz", None),
+        ("/", None),
+        ("/api/public/leads/tony@stark.com", "/api/public/leads/*"),
+        ("/api/public/leads/nxr_live_abc", "/api/public/leads/*"),
+        ("/feeds/AbC-123_x.ics", "/feeds/*"),
+        ("/a\nb/c", "/*/c"),
+    ],
+)
+def test_a_path_is_masked_but_for_words_and_ids(path, masked):
+    assert mask_path(path) == (masked or path)
+
+
+def test_a_traceback_goes_under_its_request(lines):
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        logging.getLogger("meetings").exception("Bug in request %s", "abc")
+
+    line = json.loads(JsonFormatter().format(lines.records[0]))
+    assert line["message"] == "Bug in request abc"
+    assert "ValueError: inside" in line["traceback"]

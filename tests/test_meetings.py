@@ -1,0 +1,432 @@
+"""Section 2: every field of POST /meetings, its default and its bounds, and which lead it is."""
+
+from uuid import uuid4
+
+import pytest
+from conftest import booking
+from freezegun import freeze_time
+
+import database
+from services import meeting_types, users
+
+MEETING_KEYS = [
+    "id",
+    "lead_id",
+    "title",
+    "starts_at",
+    "ends_at",
+    "duration_minutes",
+    "timezone",
+    "status",
+    "meeting_url",
+    "location_type",
+    "location_details",
+    "host_name",
+    "meeting_type",
+    "attendee_name",
+    "attendee_email",
+    "external_calendar_provider",
+    "external_event_id",
+    "source",
+    "created_at",
+]
+
+
+def item(api, meeting):
+    """The meeting in full, as the lead's list shows it."""
+    path = f"/leads/{meeting['lead_id']}/meetings"
+    return next(m for m in api.get(path).json["meetings"] if m["id"] == meeting["id"])
+
+
+@pytest.fixture
+def host(api):
+    row = users.add(api.client_id, "Pepper.Potts@example.com", "Pepper", "Potts")
+    database.release()
+    return row
+
+
+@pytest.fixture
+def meeting_type(api):
+    row = meeting_types.add(api.client_id, "Discovery")
+    database.release()
+    return row
+
+
+def test_the_example_of_the_documentation(api, lead):
+    with freeze_time("2026-04-15T12:00:00.987654Z"):
+        answer = api.post("/meetings", json=booking())
+
+    meeting = answer.json["meeting"]
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == f"/api/public/meetings/{meeting['id']}"
+    assert list(answer.json) == ["success", "meeting"]
+    assert list(meeting) == MEETING_KEYS
+    assert meeting == {
+        "id": meeting["id"],
+        "lead_id": lead["id"],
+        "title": "Discovery Call with Tony Stark",
+        "starts_at": "2025-12-29T17:00:00Z",
+        "ends_at": "2025-12-29T18:00:00Z",
+        "duration_minutes": 60,
+        "timezone": "America/Santiago",
+        "status": "confirmed",
+        "meeting_url": "https://meet.google.com/oki-fjnk-oyu",
+        "location_type": "video",
+        "location_details": None,
+        "host_name": None,
+        "meeting_type": None,
+        "attendee_name": "Tony Stark",
+        "attendee_email": "Tony.Stark@gmail.com",
+        "external_calendar_provider": "ghl",
+        "external_event_id": "1RZJ24WY65VGQFyhN0vJ",
+        "source": "api",
+        "created_at": "2026-04-15T12:00:00Z",
+    }
+
+
+@pytest.mark.parametrize("empty", [..., None, "", "  "])
+def test_what_is_not_given_has_its_default(api, lead, empty):
+    optional = dict.fromkeys(
+        [
+            "lead_id",
+            "duration_minutes",
+            "timezone",
+            "meeting_url",
+            "location_type",
+            "location_details",
+            "description",
+            "host_email",
+            "meeting_type_id",
+            "attendee_name",
+            "attendee_email",
+            "attendee_phone",
+            "additional_attendees",
+            "external_calendar_provider",
+            "external_event_id",
+            "status",
+        ],
+        empty,
+    )
+
+    answer = api.post("/meetings", json=booking(**optional))
+
+    assert answer.status_code == 201, answer.json
+    assert "warnings" not in answer.json
+    full = item(api, answer.json["meeting"])
+    assert full["timezone"] == "UTC"
+    assert full["starts_at"] == "2025-12-29T14:00:00Z"
+    assert (full["location_type"], full["status"]) == ("video", "scheduled")
+    assert full["attendee_name"] == "Tony Stark"
+    assert full["attendee_email"] == "Tony.Stark@gmail.com"
+    assert full["attendee_phone"] == "+1 (212) 970-4133"
+    assert full["additional_attendees"] == []
+    for field in ("meeting_url", "location_details", "description", "host", "meeting_type_id"):
+        assert full[field] is None
+
+
+def test_every_field_is_stored(api, lead, host, meeting_type):
+    answer = api.post(
+        "/meetings",
+        json=booking(
+            location_type="in_person",
+            location_details=" 200 Park Avenue ",
+            host_email="pepper.POTTS@example.com",
+            meeting_type_id=meeting_type["id"],
+            attendee_email="happy@example.com",
+            attendee_phone="555",
+            additional_attendees=[
+                {"name": "Rhodey", "email": "rhodey@example.com"},
+                {"email": "nobody@example.com"},
+                {"name": "", "email": " x@example.com "},
+            ],
+        ),
+    )
+
+    meeting = answer.json["meeting"]
+    assert (meeting["host_name"], meeting["meeting_type"]) == ("Pepper Potts", "Discovery")
+    full = item(api, meeting)
+    assert {key: full[key] for key in MEETING_KEYS} == meeting
+    assert full["host"] == {
+        "id": host["id"],
+        "name": "Pepper Potts",
+        "email": "Pepper.Potts@example.com",
+    }
+    assert full["meeting_type_id"] == meeting_type["id"]
+    assert full["location_details"] == "200 Park Avenue"
+    assert full["attendee_phone"] == "555"
+    assert full["description"] == "Confirmation and reminder emails"
+    assert full["additional_attendees"] == [
+        {"name": "Rhodey", "email": "rhodey@example.com"},
+        {"email": "nobody@example.com"},
+        {"email": "x@example.com"},
+    ]
+
+
+@pytest.mark.parametrize("field", ["title", "starts_at"])
+@pytest.mark.parametrize("value", [..., None, "", "   "])
+def test_what_is_required_is_asked_for_by_name(api, field, value):
+    answer = api.post("/meetings", json=booking(**{field: value}))
+
+    assert answer.status_code == 400
+    assert answer.json["details"][field] == ["Required."]
+
+
+LONGEST = {
+    "title": 255,
+    "location_details": 255,
+    "attendee_name": 255,
+    "external_event_id": 255,
+    "external_calendar_provider": 64,
+    "attendee_phone": 50,
+    "description": 10_000,
+}
+
+
+@pytest.mark.parametrize(("field", "longest"), LONGEST.items())
+def test_text_has_a_longest_length_in_code_points(api, lead, field, longest):
+    at_limit = api.post("/meetings", json=booking(**{field: " " + "😀" * longest + "\n"}))
+    over = api.post("/meetings", json=booking(**{field: "x" * (longest + 1)}))
+
+    assert at_limit.status_code == 201, at_limit.json
+    assert item(api, at_limit.json["meeting"])[field] == "😀" * longest
+    assert over.status_code == 400
+    assert over.json["details"] == {
+        field: [f"Must be at most {longest} characters long, not {longest + 1}."]
+    }
+
+
+def test_addresses_have_a_longest_length(api, lead):
+    email = "a" * (254 - len("@example.com")) + "@example.com"
+    url = "https://example.com/" + "a" * (2048 - len("https://example.com/"))
+
+    assert api.post("/meetings", json=booking(attendee_email=email)).status_code == 201
+    assert api.post("/meetings", json=booking(meeting_url=url)).status_code == 200
+    wrong = api.post("/meetings", json=booking(attendee_email="a" + email, meeting_url=url + "a"))
+    assert set(wrong.json["details"]) == {"attendee_email", "meeting_url"}
+
+
+@pytest.mark.parametrize(
+    "field", [*LONGEST, "lead_email", "lead_id", "timezone", "meeting_url", "location_type",
+              "host_email", "meeting_type_id", "attendee_email", "status"]
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "value", [5, True, [], {}, ["x"], {"a": 1}, "\u0000", "a\u001fb", "\x7f", "\ud800", 1e400]
+)
+def test_text_fields_take_text_only_and_no_control_characters(api, lead, field, value):
+    body = __import__("json").dumps(booking(**{field: value})).replace("Infinity", "1e400")
+
+    answer = api.post("/meetings", data=body)
+
+    assert answer.status_code == 400
+    assert field in answer.json["details"]
+
+
+def test_tabs_line_feeds_and_carriage_returns_are_text(api, lead):
+    answer = api.post("/meetings", json=booking(description="a\tb\r\nc"))
+
+    assert item(api, answer.json["meeting"])["description"] == "a\tb\r\nc"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("location_type", "Video"),
+        ("location_type", "zoom"),
+        ("status", "cancelled"),
+        ("status", "completed"),
+        ("status", "no_show"),
+        ("meeting_url", "meet.google.com/x"),
+        ("meeting_url", "HTTPS://meet.google.com/x"),
+        ("meeting_url", "ftp://example.com/x"),
+        ("meeting_url", "javascript:alert(1)"),
+        ("meeting_url", "https://"),
+        ("meeting_url", "https://a b.com"),
+        ("lead_email", "tony"),
+        ("lead_email", "tony@"),
+        ("lead_email", "a@b@c.com"),
+        ("attendee_email", "tony stark@example.com"),
+        ("host_email", "nope"),
+        ("lead_id", "1"),
+        ("meeting_type_id", "not-a-uuid"),
+        ("additional_attendees", {}),
+        ("additional_attendees", "x@example.com"),
+        ("additional_attendees", ["x@example.com"]),
+        ("additional_attendees", [{"name": "No Email"}]),
+        ("additional_attendees", [{"email": "x@example.com", "name": 5}]),
+        ("additional_attendees", [{"email": "x@example.com", "role": "x"}]),
+        ("additional_attendees", [{"email": "x@example.com"}] * 101),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(api, lead, field, value):
+    answer = api.post("/meetings", json=booking(**{field: value}))
+
+    assert answer.status_code == 400
+    assert set(answer.json["details"]) == {field}
+    assert not api.meetings(lead)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost:3000/x", "https://zoom/j/1?pwd=a#b", "http://127.0.0.1", "http://[::1]/"],
+)
+def test_an_inner_address_is_a_url_too(api, lead, url):
+    assert api.post("/meetings", json=booking(meeting_url=url)).status_code == 201
+
+
+def test_a_hundred_further_attendees_are_taken(api, lead):
+    everyone = [{"email": f"a{n}@example.com"} for n in range(100)]
+
+    answer = api.post("/meetings", json=booking(additional_attendees=everyone))
+
+    assert item(api, answer.json["meeting"])["additional_attendees"] == everyone
+
+
+class TestHostAndType:
+    def test_an_unknown_host_and_type_are_named_in_one_answer(self, api, lead, stranger):
+        theirs = users.add(stranger.client_id, "host@example.com", "A", "B")
+        their_type = meeting_types.add(stranger.client_id, "Theirs")
+        database.release()
+
+        answer = api.post(
+            "/meetings",
+            json=booking(host_email=theirs["email"], meeting_type_id=their_type["id"], title=""),
+        )
+
+        assert answer.status_code == 400
+        assert set(answer.json["details"]) == {"host_email", "meeting_type_id", "title"}
+
+    def test_an_unknown_host_is_told_before_an_unknown_lead(self, api):
+        answer = api.post("/meetings", json=booking(host_email="nobody@example.com"))
+
+        assert answer.status_code == 400
+
+    def test_an_inactive_host_takes_no_new_meetings_but_keeps_the_old(self, api, lead, host):
+        with_host = booking(host_email=host["email"])
+        first = api.post("/meetings", json=with_host).json["meeting"]
+        users.set_active(api.client_id, host["email"], False)
+        database.release()
+
+        replay = api.post("/meetings", json=with_host | {"title": "Changed"})
+        fresh = api.post("/meetings", json=with_host | {"external_event_id": "another"})
+        without_pair = api.post("/meetings", json=with_host | {"external_event_id": ""})
+
+        assert (replay.status_code, replay.json["meeting"]["id"]) == (200, first["id"])
+        assert replay.json["meeting"]["host_name"] == "Pepper Potts"
+        assert fresh.status_code == without_pair.status_code == 400
+        assert set(fresh.json["details"]) == {"host_email"}
+
+    def test_an_inactive_host_of_another_meeting_is_refused_on_a_replay(self, api, lead, host):
+        api.post("/meetings", json=booking())
+        users.set_active(api.client_id, host["email"], False)
+        database.release()
+
+        answer = api.post("/meetings", json=booking(host_email=host["email"]))
+
+        assert answer.status_code == 400
+
+
+class TestWhichLead:
+    def test_an_id_decides_and_the_email_is_not_looked_at(self, api, lead):
+        other = api.new_lead(email="other@example.com")
+
+        answer = api.post("/meetings", json=booking(lead_id=other["id"]))
+        unknown = api.post("/meetings", json=booking(lead_id=str(uuid4()), external_event_id="x"))
+
+        assert answer.json["meeting"]["lead_id"] == other["id"]
+        assert (unknown.status_code, unknown.json["code"]) == (404, "lead_not_found")
+
+    @pytest.mark.parametrize(
+        "email", ["tony.stark@gmail.com", "TONY.STARK@GMAIL.COM", "  Tony.Stark@Gmail.com\t"]
+    )
+    def test_an_email_is_compared_without_regard_to_case(self, api, lead, email):
+        answer = api.post("/meetings", json=booking(lead_email=email))
+
+        assert answer.json["meeting"]["lead_id"] == lead["id"]
+        assert answer.json["meeting"]["attendee_email"] == "Tony.Stark@gmail.com"
+
+    def test_of_several_leads_with_an_email_the_one_updated_last_counts(self, api, lead):
+        newer = api.new_lead(email="tony.stark@gmail.com")
+        first = api.post("/meetings", json=booking(external_event_id="1"))
+        api.patch(f"/leads/{lead['id']}", json={"company": "Stark Industries"})
+        second = api.post("/meetings", json=booking(external_event_id="2"))
+
+        assert first.json["meeting"]["lead_id"] == newer["id"]
+        assert second.json["meeting"]["lead_id"] == lead["id"]
+
+    def test_ties_go_to_the_greatest_id(self, api):
+        with freeze_time("2026-01-01"):
+            twins = [api.new_lead(email="twin@example.com") for _ in range(5)]
+
+        answer = api.post("/meetings", json=booking(lead_email="twin@example.com"))
+
+        assert answer.json["meeting"]["lead_id"] == max(twin["id"] for twin in twins)
+
+    def test_logging_a_meeting_does_not_touch_the_lead(self, api, lead):
+        with freeze_time("2030-01-01"):
+            api.post("/meetings", json=booking())
+
+        assert api.get(f"/leads/{lead['id']}").json["lead"] == lead
+
+    @pytest.mark.parametrize("by", ["email", "id"])
+    def test_another_clients_lead_counts_as_absent(self, api, lead, stranger, by):
+        named = {"lead_id": lead["id"]} if by == "id" else {}
+
+        answer = stranger.post("/meetings", json=booking(**named))
+
+        assert answer.status_code == 404
+        assert answer.json["error"] == "Lead not found"
+        assert answer.json["code"] == "lead_not_found"
+        assert (lead["id"] if by == "id" else "tony.stark@gmail.com") in answer.json["message"]
+        assert "POST /api/public/leads" in answer.json["message"]
+
+    def test_a_lead_without_a_last_name_gives_its_first(self, api):
+        api.new_lead(first_name="Pepper", email="pepper@example.com")
+
+        answer = api.post(
+            "/meetings", json=booking(lead_email="pepper@example.com", attendee_name=None)
+        )
+
+        assert answer.json["meeting"]["attendee_name"] == "Pepper"
+
+    def test_the_longest_of_names_fits(self, api):
+        api.new_lead(first_name="a" * 255, last_name="b" * 255, email="long@example.com")
+
+        answer = api.post(
+            "/meetings", json=booking(lead_email="long@example.com", attendee_name="")
+        )
+
+        assert answer.json["meeting"]["attendee_name"] == "a" * 255 + " " + "b" * 255
+
+
+def test_the_timeline_tells_of_the_booking(api, lead):
+    meeting = api.post("/meetings", json=booking()).json["meeting"]
+
+    created, scheduled = api.history(lead)
+
+    assert created["activity_type"] == "lead_created"
+    assert scheduled["activity_type"] == "meeting_scheduled"
+    assert scheduled["meeting_id"] == meeting["id"]
+    assert scheduled["changes"] is None
+
+
+@pytest.mark.parametrize("half", ["external_calendar_provider", "external_event_id"])
+def test_half_a_pair_is_logged_each_time_with_a_warning(api, lead, half):
+    first = api.post("/meetings", json=booking(**{half: ""}))
+    second = api.post("/meetings", json=booking(**{half: None}))
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json["meeting"]["id"] != second.json["meeting"]["id"]
+    assert list(first.json) == ["success", "meeting", "warnings"]
+    [warning] = first.json["warnings"]
+    assert half in warning
+    assert len(api.meetings(lead)) == 2
+
+
+def test_without_a_pair_every_call_logs_a_meeting_without_a_warning(api, lead):
+    alone = booking(external_calendar_provider=..., external_event_id=...)
+
+    answers = [api.post("/meetings", json=alone) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert "warnings" not in answers[0].json
+    assert len(api.meetings(lead)) == 2

@@ -1,0 +1,63 @@
+"""The README names every call, command and setting, and its curl lines work as pasted."""
+
+import re
+import shlex
+
+import pytest
+from conftest import booking
+
+from cli import client_group, db, demo, key_group, type_group, user_group
+from config.settings import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_call_is_in_it(app):
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule).removeprefix("/api/public")
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            assert f"`{method} {path}`" in README
+
+
+def test_every_command_is_in_it():
+    for group in (db, client_group, key_group, user_group, type_group):
+        for name in group.commands:
+            assert f"`{group.name} {name}" in README
+    assert f"`{demo.name}`" in README
+
+
+def test_every_setting_is_in_it():
+    source = (ROOT / "config" / "settings.py").read_text()
+
+    names = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
+    assert len(names) == 9
+    for name in names:
+        assert re.search(rf"^\| .*`{name}`", README, re.MULTILINE), name
+
+
+def test_every_error_code_is_in_it():
+    source = (ROOT / "services" / "errors.py").read_text()
+    for_the_command_line = {"name_taken", "unknown_name"}
+
+    for code in set(re.findall(r'= \d{3}, "(\w+)"', source)) - for_the_command_line:
+        assert f"`{code}`" in README, code
+
+
+@pytest.mark.parametrize("line", re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE))
+def test_every_curl_works_as_pasted(api, lead, line):
+    words = shlex.split(line.replace("$KEY", api.key))
+    url = next(word for word in words if word.startswith("http://127.0.0.1:8000"))
+    method = words[words.index("-X") + 1] if "-X" in words else "GET"
+    data = words[words.index("-d") + 1] if "-d" in words else None
+
+    answer = api.open(method, url.removeprefix("http://127.0.0.1:8000/api/public"), data=data)
+
+    assert answer.status_code in (200, 201), answer.json
+
+
+def test_the_answer_it_shows_has_the_keys_of_a_real_one(api, lead):
+    shown = re.search(r'"meeting": \{(.*?)\}\}', README, re.DOTALL).group(1)
+
+    real = api.post("/meetings", json=booking()).json["meeting"]
+
+    assert re.findall(r'"(\w+)":', shown) == list(real)

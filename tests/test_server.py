@@ -1,0 +1,282 @@
+"""Over real sockets: one meeting however many send it, nothing lost when killed, errors in JSON."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import threading
+import time
+from uuid import uuid4
+
+import pytest
+from conftest import booking
+from server import Server
+
+import database
+from config.settings import ROOT
+from database import fetch
+from models import Activity, Meeting
+from services import clients, leads
+
+MEETINGS = "/api/public/meetings"
+
+
+@pytest.fixture(scope="module")
+def server(app, database_url):
+    server = Server(database_url).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def key(app):
+    client, key = clients.create(f"Client {uuid4()}")
+    for name in ("tony", "pepper"):
+        leads.create(client["id"], {"first_name": name, "email": f"{name}@example.com"})
+    database.release()
+    return key
+
+
+def stored(key):
+    """What the database holds for the key's client: meeting ids, and ids of timeline entries."""
+    client_id = clients.authenticate(key)
+    meetings = fetch(Meeting.select(Meeting.id).where(Meeting.client == client_id))
+    told = fetch(
+        Activity.select(Activity.meeting).where(
+            Activity.client == client_id, Activity.activity_type == "meeting_scheduled"
+        )
+    )
+    database.release()
+    return sorted(row["id"] for row in meetings), sorted(row["meeting_id"] for row in told)
+
+
+def test_sixty_four_identical_bookings_at_once_are_one_meeting(server, key):
+    body = booking(lead_email="tony@example.com")
+
+    answers = server.call_many([("POST", MEETINGS, body, key)] * 64)
+
+    assert sorted(answer.status for answer in answers) == [200] * 63 + [201]
+    assert len({answer.json["meeting"]["id"] for answer in answers}) == 1
+    meetings, told = stored(key)
+    assert len(meetings) == 1
+    assert told == meetings
+
+
+def test_two_leads_racing_for_one_pair_have_one_winner(server, key):
+    calls = [
+        ("POST", MEETINGS, booking(lead_email=f"{name}@example.com"), key)
+        for name in ("tony", "pepper")
+        for _ in range(16)
+    ]
+    random.shuffle(calls)
+
+    answers = server.call_many(calls)
+
+    by_lead = {name: [] for name in ("tony@example.com", "pepper@example.com")}
+    for call, answer in zip(calls, answers, strict=True):
+        by_lead[call[2]["lead_email"]].append(answer.status)
+    assert sorted(map(tuple, map(sorted, by_lead.values()))) == [
+        (200,) * 15 + (201,),
+        (409,) * 16,
+    ]
+    assert len(stored(key)[0]) == 1
+
+
+def test_two_services_over_one_database_behave_as_one(server, key, database_url):
+    other = Server(database_url).start()
+    body = booking(lead_email="tony@example.com")
+    answers = []
+
+    def send(to):
+        answers.extend(to.call_many([("POST", MEETINGS, body, key)] * 16, at_once=16))
+
+    threads = [threading.Thread(target=send, args=(to,)) for to in (server, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.stop()
+
+    assert sorted(answer.status for answer in answers) == [200] * 31 + [201]
+    assert len(stored(key)[0]) == 1
+
+
+@pytest.mark.parametrize("victim", ["a worker", "everything"])
+def test_what_was_acknowledged_outlives_a_kill(app, database_url, key, victim):
+    server = Server(database_url).start()
+    acknowledged, sent, stop = [], [], threading.Event()
+
+    def send():
+        while not stop.is_set():
+            body = booking(lead_email="tony@example.com", external_event_id=str(uuid4()))
+            sent.append(body)
+            try:
+                answer = server.call("POST", MEETINGS, body, key, timeout=5)
+            except OSError:
+                continue
+            if answer.status in (200, 201):
+                acknowledged.append(answer.json["meeting"]["id"])
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.7)
+    if victim == "a worker":
+        for _ in range(3):
+            os.kill(random.choice(server.workers_pids()), signal.SIGKILL)
+            time.sleep(0.4)
+    else:
+        server.kill()
+        server.start()
+        time.sleep(0.5)
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    meetings, told = stored(key)
+    assert len(acknowledged) > 20
+    assert set(acknowledged) <= set(meetings)
+    assert told == meetings
+    in_doubt = sent[-40:]  # among them those whose answer was lost, by whoever was killed
+    replays = server.call_many([("POST", MEETINGS, body, key) for body in in_doubt], at_once=8)
+    server.stop()
+    assert {answer.status for answer in replays} <= {200, 201}
+    again, told_again = stored(key)
+    assert told_again == again
+    assert {answer.json["meeting"]["id"] for answer in replays} <= set(again)
+
+
+def test_a_request_in_flight_at_sigterm_is_finished(app, database_url, key):
+    server = Server(database_url).start()
+    body = b'{"first_name": "Tony"}'
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        head = f"POST /api/public/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        connection.sendall(body[5:])
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert server.process.wait(20) == 0
+    server.process.communicate()
+
+
+BROKEN = {
+    "nonsense": (b"nonsense\r\n\r\n", 400),
+    "a header without a name": (b"GET /healthz HTTP/1.1\r\nHost: x\r\n: secret\r\n\r\n", 400),
+    "a long line": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    "a long header": (b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+    "many headers": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
+    "two lengths": (
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        400,
+    ),
+    "a coding": (b"POST / HTTP/1.1\r\nTransfer-Encoding: zip\r\n\r\n", 501),
+    "a length of letters": (b"POST / HTTP/1.1\r\nContent-Length: ten\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_never_reaches_the_application_is_refused_in_json(server, what):
+    sent, status = BROKEN[what]
+
+    head, _, body = server.raw(sent).partition(b"\r\n\r\n")
+
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"Content-Type: application/json" in head
+    assert b'"success": false' in body
+    assert b"secret" not in body
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        ("Content-Length: 100", b'{"first_name": "Tony"}'),
+        ("Transfer-Encoding: chunked", b"zz\r\nnonsense\r\n"),
+        ("Transfer-Encoding: chunked", b"16\r\n" + b'{"first_name": "Tony"'),
+        ("Transfer-Encoding: chunked", b'5\r\n{"a":\r\n'),
+        ("Transfer-Encoding: chunked", b'16\r\n{"first_name": "Tony"}\r\n'),
+    ],
+)
+def test_a_body_that_does_not_come_whole_is_refused_and_stores_nothing(server, key, framing, body):
+    head = f"POST /api/public/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{framing}\r\n\r\n"
+
+    answer = server.raw(head.encode() + body)
+
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b'"code":"invalid_json"' in answer
+
+
+def test_a_chunked_body_is_read(server, key):
+    head = (
+        f"POST /api/public/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+        "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    )
+
+    answer = server.raw(head.encode() + b'16\r\n{"first_name": "Tony"}\r\n0\r\n\r\n')
+
+    assert answer.startswith(b"HTTP/1.1 201"), answer
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_body_over_the_limit_is_refused_over_a_socket_too(server, key, framing):
+    body = b'{"first_name": "Tony"}' + b" " * 1024 * 1024
+    head = f"POST /api/public/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+    if framing == "length":
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    else:
+        head += "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        body = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+
+    answer = server.raw(head.encode() + body)
+
+    assert answer.startswith(b"HTTP/1.1 413 "), answer[:200]
+    assert b'"code":"payload_too_large"' in answer
+
+
+def test_a_server_refuses_to_start_on_a_database_that_is_behind(empty_databases):
+    server = Server(empty_databases()).start(wait=False)
+
+    output = server.process.communicate(timeout=20)[0]
+
+    assert server.process.returncode != 0
+    assert "flask --app app db upgrade" in output
+    assert "Traceback" not in output
+
+
+def test_a_server_starts_before_its_database_and_is_ready_when_that_is(kind, app):
+    if kind == "sqlite":
+        pytest.skip("there is no server to wait for")
+    server = Server("postgresql://nobody@127.0.0.1:1/none").start()
+
+    answer = server.call("GET", "/readyz")
+    server.stop()
+
+    assert (answer.status, answer.json["code"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_running_server_writes_nothing_outside_var(app, database_url, tmp_path):
+    """Run from a copy, with a home of its own, and see what appears."""
+    house = tmp_path / "house"
+    home = tmp_path / "home"
+    home.mkdir()
+    house.mkdir()
+    for name in ("app.py", "cli.py", "database.py", "models.py", "schemas.py"):
+        shutil.copy(ROOT / name, house)
+    for name in ("config", "services", "migrations"):
+        shutil.copytree(ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
+    before = sorted(house.rglob("*"))
+    surroundings = {"HOME": str(home), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    server = Server(database_url, environment=surroundings, house=house).start()
+    for _ in range(5):
+        server.call("GET", "/readyz")
+    server.stop()
+
+    after = [path for path in house.rglob("*") if "var" not in path.relative_to(house).parts]
+    assert sorted(after) == before
+    assert list(home.iterdir()) == []

@@ -1,0 +1,82 @@
+"""Section 8, settings: read once, checked at start, a bad value named in one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from config.settings import ROOT, SettingsError, read_settings
+
+BAD = {
+    "DATABASE_URL": ["mysql://x", "sqlite://", "sqlite:///", "sqlite:///:memory:",
+                     "sqlite:///a.db?x=1", "postgresql://[", "postgresql://h/d?nonsense=1"],
+    "PORT": ["0", "65536", "http", "80.5"],
+    "WEB_CONCURRENCY": ["0", "65", "many"],
+    "THREADS": ["0", "257"],
+    "LOG_LEVEL": ["LOUD", "info"],
+    "LOG_FORMAT": ["xml"],
+    "DB_POOL_SIZE": ["0", "-1"],
+    "DB_TIMEOUT_SECONDS": ["0", "61", "soon", "nan"],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    for name in (*BAD, "HOST"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, v) for name, vs in BAD.items() for v in vs])
+def test_a_bad_value_is_named_in_one_line(monkeypatch, tmp_path, name, value):
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as error:
+        read_settings(tmp_path / "none")
+
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_password_is_not_repeated(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABASE_URL", "postgres!://me:secret@host/db")
+
+    with pytest.raises(SettingsError) as error:
+        read_settings(tmp_path / "none")
+
+    assert "secret" not in str(error.value)
+
+
+def test_what_is_not_set_has_its_default(tmp_path):
+    settings = read_settings(tmp_path / "none")
+
+    assert settings.database_url == f"sqlite:///{ROOT / 'var' / 'meetings.db'}"
+    assert (settings.host, settings.port, settings.web_concurrency) == ("127.0.0.1", 8000, 2)
+    assert (settings.threads, settings.db_pool_size) == (4, 4)
+    assert (settings.log_level, settings.log_format) == ("INFO", "text")
+
+
+def test_the_environment_wins_over_the_file(monkeypatch, tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("PORT=8001\nTHREADS=2\n")
+    monkeypatch.setenv("PORT", "8002")
+
+    settings = read_settings(file)
+
+    assert (settings.port, settings.threads, settings.db_pool_size) == (8002, 2, 2)
+
+
+@pytest.mark.parametrize("program", [["flask", "--app", "app", "clients", "list"],
+                                     ["gunicorn", "--config", "config/gunicorn.py"]])  # fmt: skip
+def test_a_bad_value_stops_the_start_with_that_line(program):
+    result = subprocess.run(
+        [sys.executable, "-m", *program],
+        env={"PATH": "/usr/bin:/bin", "PORT": "http"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert result.returncode != 0
+    [line] = result.stderr.strip().splitlines()
+    assert "PORT" in line
