@@ -15,10 +15,10 @@ from peewee import PeeweeException
 
 import database
 from database import Row
-from models import format_instant
 from schemas import Email, Text, clean
 from services import clients, leads, meeting_types, migrations, users
 from services.errors import NameTaken, ServiceError
+from times import format_instant
 
 DEMO_CLIENT, DEMO_LABEL = "Demo", "demo"
 DEMO_HOST = ("pepper.potts@example.com", "Pepper", "Potts")

@@ -60,16 +60,6 @@ def full_name(first_name: str | None, last_name: str | None) -> str | None:
     return " ".join(filter(None, (first_name, last_name))) or None
 
 
-def utc_now() -> datetime:
-    """The present instant, aware, in UTC, to the microsecond."""
-    return datetime.now(UTC)
-
-
-def format_instant(at: datetime | None) -> str | None:
-    """How an instant is written wherever callers see one: `2025-12-29T17:00:00Z`."""
-    return None if at is None else at.isoformat()[:19] + "Z"
-
-
 class _Ids:
     """Hands out UUIDs of version 7 (RFC 9562, section 5.7) that only ever grow within a process.
 

@@ -6,10 +6,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones, reset_tzpath
 
 from marshmallow import (
     Schema,
@@ -26,20 +24,20 @@ from models import (
     CHANNEL,
     LOCATION_TYPES,
     SHOWN_STATUSES,
-    format_instant,
     full_name,
     is_uuid,
     shown_status,
 )
+from times import (
+    LONGEST_MINUTES,
+    OUT_OF_RANGE,
+    TIMEZONES,
+    format_instant,
+    read_date_time,
+    resolve_times,
+    whole_minutes,
+)
 
-# Time zones come from the tzdata package alone, so that the answer does not hang on the host.
-reset_tzpath(to=[])
-TIMEZONES = frozenset(available_timezones())
-get_zone = lru_cache(maxsize=None)(ZoneInfo)  # only ever asked for names in TIMEZONES
-
-EARLIEST, TOO_LATE = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-LONGEST_MINUTES = 31 * 24 * 60
-SHORTEST, LONGEST = timedelta(minutes=1), timedelta(minutes=LONGEST_MINUTES)
 LARGEST_OFFSET = 1_000_000_000  # rows skipped; PostgreSQL and SQLite count further, no one reads on
 INT64 = range(-(2**63), 2**63)
 
@@ -50,16 +48,7 @@ WHITE_SPACE = (
 )
 REFUSED_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.0+)?")
-DATE_TIME = re.compile(
-    r"([0-9]{4})(?:-([0-9]{2})-([0-9]{2})|([0-9]{2})([0-9]{2}))"  # 2026-04-20 or 20260420
-    r"[Tt ]"
-    r"([01][0-9]|2[0-3])(?::([0-5][0-9])(?::([0-5][0-9])(?:[.,][0-9]+)?)?"  # 14:00, 14:00:00.0
-    r"|([0-5][0-9])(?:([0-5][0-9])(?:[.,][0-9]+)?)?)"  # 1400, 140000
-    r"([Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?"  # Z, +03:00, +0300, +03
-)
-
 REQUIRED = "Required."
-OUT_OF_RANGE = "Must lie between 1970 and 2199."
 REFUSED = "Must not contain control characters or unpaired surrogates."
 
 
@@ -215,31 +204,12 @@ class DateTime(Text):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         text: str = super()._deserialize(value, attr, data, **kwargs)
-        match = DATE_TIME.fullmatch(text)
-        if match is None:
-            raise self.make_error("date_time")
-        year, m1, d1, m2, d2, hour, minute1, second1, minute2, second2, offset = match.groups()
         try:
-            written = datetime(
-                int(year),
-                int(m1 or m2),
-                int(d1 or d2),
-                int(hour),
-                int(minute1 or minute2),
-                int(second1 or second2 or 0),
-                tzinfo=_offset(offset and offset.upper()),
-            )
-        except ValueError as error:  # the 30th of February, the year 0
+            return read_date_time(text)
+        except OverflowError as error:
+            raise self.make_error("range") from error
+        except ValueError as error:
             raise self.make_error("date_time") from error
-        # A year more on either side, so that no offset can carry it past what datetime holds.
-        if not EARLIEST.year - 1 <= written.year <= TOO_LATE.year:
-            raise self.make_error("range")
-        return written
-
-
-@lru_cache(maxsize=4096)  # there are 2,880 offsets, written in a few ways each
-def _offset(written: str | None) -> Any:
-    return None if written is None else datetime.fromisoformat(f"2000-01-01T00:00{written}").tzinfo
 
 
 class WholeNumber(fields.Field[int]):
@@ -364,61 +334,13 @@ class Query(Request):
     error_messages = {"unknown": "Unknown parameter."}
 
 
-def to_instant(written: datetime, zone: ZoneInfo) -> datetime:
-    """The UTC instant of a time as written: its own offset's, else the wall-clock time of `zone`.
-
-    A wall-clock time that happens twice is the first of the two; one that is skipped is read with
-    the offset from before the change (RFC 5545, section 3.3.5; Temporal's "compatible"). Both are
-    what `fold=0` means (PEP 495).
-    """
-    return (written if written.tzinfo else written.replace(tzinfo=zone)).astimezone(UTC)
-
-
-def resolve_times(given: Mapping[str, Any], loaded: dict[str, Any]) -> dict[str, list[str]]:
-    """Turn the times of a booking into instants, in place; returns field → what is wrong.
-
-    `given` has the fields as sent, `loaded` those that were valid. Where both times are known
-    afterwards, `loaded` holds `starts_at` and `ends_at` in UTC and no `duration_minutes`.
-    """
-    wrong: dict[str, list[str]] = {}
-    if given.get("ends_at") is None and given.get("duration_minutes") is None:
-        wrong["ends_at"] = ["Required unless duration_minutes is given."]
-    zone_known = given.get("timezone") is None or "timezone" in loaded
-    zone = get_zone(loaded.get("timezone") or "UTC")
-    for field in ("starts_at", "ends_at"):
-        written = loaded.pop(field, None)
-        if written is None or not (zone_known or written.tzinfo):
-            continue
-        instant = to_instant(written, zone)
-        if EARLIEST <= instant < TOO_LATE:
-            loaded[field] = instant
-        else:
-            wrong[field] = [OUT_OF_RANGE]
-    minutes = loaded.pop("duration_minutes", None)
-    starts_at, ends_at = loaded.get("starts_at"), loaded.get("ends_at")
-    if starts_at is None:
-        return wrong
-    if ends_at is not None:
-        return wrong | _span_faults(starts_at, ends_at, minutes)
-    if minutes is not None and given.get("ends_at") is None:
-        loaded["ends_at"] = starts_at + timedelta(minutes=minutes)
-        if loaded["ends_at"] >= TOO_LATE:
-            wrong["duration_minutes"] = ["The meeting must end before the year 2200."]
-    return wrong
-
-
-def _span_faults(
-    starts_at: datetime, ends_at: datetime, minutes: int | None
-) -> dict[str, list[str]]:
-    span = ends_at - starts_at
-    if span <= timedelta(0):
-        return {"ends_at": ["Must be after starts_at."]}
-    if not SHORTEST <= span <= LONGEST:
-        return {"ends_at": ["Must be from 1 minute to 31 days after starts_at."]}
-    if minutes is not None and span // SHORTEST != minutes:
-        sentence = f"The times are {span // SHORTEST} minutes apart; duration_minutes is {minutes}."
-        return {"ends_at": [sentence], "duration_minutes": [sentence]}
-    return {}
+def _zone_of(
+    given: Mapping[str, Any], loaded: Mapping[str, Any], default: str | None
+) -> str | None:
+    """The zone of the wall-clock times of a body; None where it is not known (yet)."""
+    if given.get("timezone") is None:
+        return default
+    return loaded.get("timezone")
 
 
 class Attendee(Request):
@@ -468,7 +390,9 @@ class MeetingRequest(Request):
         The instants take the place of the times here, not after loading, since finding what is
         wrong with them is finding them.
         """
-        wrong = resolve_times(given, loaded)
+        wrong = resolve_times(given, loaded, _zone_of(given, loaded, "UTC"))
+        if given.get("ends_at") is None and given.get("duration_minutes") is None:
+            wrong["ends_at"] = ["Required unless duration_minutes is given."]
         if given.get("lead_email") is None and given.get("lead_id") is None:
             wrong["lead_email"] = ["Required unless lead_id is given."]
         if wrong:
@@ -624,7 +548,7 @@ class MeetingResponse(Schema):
     title = Plain()
     starts_at = Instant()
     ends_at = Instant()
-    duration_minutes = Computed(lambda m: (m["ends_at"] - m["starts_at"]) // SHORTEST)
+    duration_minutes = Computed(lambda m: whole_minutes(m["ends_at"] - m["starts_at"]))
     timezone = Plain()
     status = Computed(shown_status)
     meeting_url = Plain()

@@ -6,8 +6,9 @@ from hashlib import sha256
 from peewee import IntegrityError
 
 from database import Param, Prepared, Row, insert, transaction
-from models import ApiKey, Client, is_uuid, new_id, utc_now
+from models import ApiKey, Client, is_uuid, new_id
 from services.errors import InvalidApiKey, MissingApiKey, NameTaken, UnknownName
+from times import utc_now
 
 KEY_PREFIX = "nxr_live_"
 KEY_BYTES = 32

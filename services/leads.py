@@ -9,9 +9,10 @@ from typing import Any
 from peewee import IntegrityError
 
 from database import Param, Prepared, Row, fetch, insert, transaction
-from models import SOURCE, Lead, full_name, new_id, utc_now
+from models import SOURCE, Lead, full_name, new_id
 from services import timeline
 from services.errors import ExternalIdConflict, InvalidRequest, LeadNotFound, Unavailable
+from times import utc_now
 
 EDITABLE = (
     "first_name",

@@ -3,8 +3,9 @@
 from peewee import IntegrityError
 
 from database import Param, Prepared, Row, insert, transaction
-from models import MeetingType, new_id, utc_now
+from models import MeetingType, new_id
 from services.errors import NameTaken
+from times import utc_now
 
 INSERT_TYPE = insert(MeetingType)
 TYPE_BY_ID = Prepared(

@@ -14,14 +14,13 @@ from models import (
     Meeting,
     MeetingType,
     User,
-    format_instant,
     full_name,
     new_id,
     shown_status,
-    utc_now,
 )
 from services import leads, meeting_types, timeline, users
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound
+from times import format_instant, utc_now
 
 # What a booking carries and a replay may change, beside the instants, the host and the status.
 PLAIN_FIELDS = (

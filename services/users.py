@@ -3,8 +3,9 @@
 from peewee import IntegrityError
 
 from database import Param, Prepared, Row, insert, transaction
-from models import User, new_id, utc_now
+from models import User, new_id
 from services.errors import NameTaken, UnknownName
+from times import utc_now
 
 INSERT_USER = insert(User)
 USER_BY_EMAIL = Prepared(

@@ -14,8 +14,9 @@ from playhouse.schema_diff import diff_models
 
 import database
 from database import db, fetch, transaction
-from models import TABLES, Activity, ExternalEvent, Lead, Meeting, new_id, utc_now
+from models import TABLES, Activity, ExternalEvent, Lead, Meeting, new_id
 from services import clients, leads, migrations
+from times import utc_now
 
 
 class TestMigrations:

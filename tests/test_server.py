@@ -265,7 +265,7 @@ def test_a_running_server_writes_nothing_outside_var(app, database_url, tmp_path
     home = tmp_path / "home"
     home.mkdir()
     house.mkdir()
-    for name in ("app.py", "cli.py", "database.py", "models.py", "schemas.py"):
+    for name in ("app.py", "cli.py", "database.py", "models.py", "schemas.py", "times.py"):
         shutil.copy(ROOT / name, house)
     for name in ("config", "services", "migrations"):
         shutil.copytree(ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,0 +1,129 @@
+"""Times: reading them as people write them, wall-clock time to instants, instants to text."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones, reset_tzpath
+
+# Time zones come from the tzdata package alone, so that the answer does not hang on the host.
+reset_tzpath(to=[])
+TIMEZONES = frozenset(available_timezones())
+get_zone = lru_cache(maxsize=None)(ZoneInfo)  # only ever asked for names in TIMEZONES
+
+EARLIEST, TOO_LATE = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+OUT_OF_RANGE = "Must lie between 1970 and 2199."
+LONGEST_MINUTES = 31 * 24 * 60
+SHORTEST, LONGEST = timedelta(minutes=1), timedelta(minutes=LONGEST_MINUTES)
+
+DATE_TIME = re.compile(
+    r"([0-9]{4})(?:-([0-9]{2})-([0-9]{2})|([0-9]{2})([0-9]{2}))"  # 2026-04-20 or 20260420
+    r"[Tt ]"
+    r"([01][0-9]|2[0-3])(?::([0-5][0-9])(?::([0-5][0-9])(?:[.,][0-9]+)?)?"  # 14:00, 14:00:00.0
+    r"|([0-5][0-9])(?:([0-5][0-9])(?:[.,][0-9]+)?)?)"  # 1400, 140000
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?"  # Z, +03:00, +0300, +03
+)
+
+
+def utc_now() -> datetime:
+    """The present instant, aware, in UTC, to the microsecond."""
+    return datetime.now(UTC)
+
+
+def format_instant(at: datetime | None) -> str | None:
+    """How an instant is written wherever callers see one: `2025-12-29T17:00:00Z`."""
+    return None if at is None else at.isoformat()[:19] + "Z"
+
+
+def whole_minutes(span: timedelta) -> int:
+    """The minutes of a span, rounded down."""
+    return span // SHORTEST
+
+
+def read_date_time(text: str) -> datetime:
+    """An ISO 8601 date and time: aware where it has an offset, else wall-clock time.
+
+    Fractions of a second are dropped. Raises ValueError for what is no date and time, and
+    OverflowError for a year so far off that no instant from 1970 to 2199 can be meant.
+    """
+    match = DATE_TIME.fullmatch(text)
+    if match is None:
+        raise ValueError("not an ISO 8601 date and time")
+    year, m1, d1, m2, d2, hour, minute1, second1, minute2, second2, offset = match.groups()
+    written = datetime(
+        int(year),
+        int(m1 or m2),
+        int(d1 or d2),
+        int(hour),
+        int(minute1 or minute2),
+        int(second1 or second2 or 0),
+        tzinfo=_offset(offset.upper()) if offset else None,
+    )
+    # A year more on either side, so that no offset can carry it past what datetime holds.
+    if not EARLIEST.year - 1 <= written.year <= TOO_LATE.year:
+        raise OverflowError("out of range")
+    return written
+
+
+@lru_cache(maxsize=4096)  # there are 2,880 offsets, written in a few ways each
+def _offset(written: str) -> tzinfo | None:
+    return datetime.fromisoformat(f"2000-01-01T00:00{written}").tzinfo
+
+
+def to_instant(written: datetime, zone: ZoneInfo) -> datetime:
+    """The UTC instant of a time as written: its own offset's, else the wall-clock time of `zone`.
+
+    A wall-clock time that happens twice is the first of the two; one that is skipped is read with
+    the offset from before the change (RFC 5545, section 3.3.5; Temporal's "compatible"). Both are
+    what `fold=0` means (PEP 495).
+    """
+    return (written if written.tzinfo else written.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def resolve_times(
+    given: Mapping[str, Any], loaded: dict[str, Any], zone_name: str | None
+) -> dict[str, list[str]]:
+    """Turn the times of a body into instants, in place; returns field → what is wrong.
+
+    `given` has the fields as sent, `loaded` those that were valid: `starts_at`, and `ends_at` or
+    `duration_minutes` or neither. Where both times are known afterwards, `loaded` holds them in UTC
+    and no `duration_minutes`. Without a zone, wall-clock times stay as they are, and what hangs on
+    them.
+    """
+    wrong: dict[str, list[str]] = {}
+    for field in ("starts_at", "ends_at"):
+        written = loaded.get(field)
+        if written is None or not (zone_name or written.tzinfo):
+            continue
+        loaded[field] = to_instant(written, get_zone(zone_name or "UTC"))
+        if not EARLIEST <= loaded[field] < TOO_LATE:
+            del loaded[field]
+            wrong[field] = [OUT_OF_RANGE]
+    starts_at, ends_at = loaded.get("starts_at"), loaded.get("ends_at")
+    if any(at and not at.tzinfo for at in (starts_at, ends_at)):
+        return wrong
+    minutes = loaded.pop("duration_minutes", None)
+    if starts_at is None:
+        return wrong
+    if ends_at is not None:
+        return wrong | _span_faults(starts_at, ends_at, minutes)
+    if minutes is not None and given.get("ends_at") is None:
+        loaded["ends_at"] = starts_at + timedelta(minutes=minutes)
+        if loaded["ends_at"] >= TOO_LATE:
+            wrong["duration_minutes"] = ["The meeting must end before the year 2200."]
+    return wrong
+
+
+def _span_faults(
+    starts_at: datetime, ends_at: datetime, minutes: int | None
+) -> dict[str, list[str]]:
+    span = ends_at - starts_at
+    if span <= timedelta(0):
+        return {"ends_at": ["Must be after starts_at."]}
+    if not SHORTEST <= span <= LONGEST:
+        return {"ends_at": ["Must be from 1 minute to 31 days after starts_at."]}
+    if minutes is not None and span // SHORTEST != minutes:
+        sentence = f"The times are {span // SHORTEST} minutes apart; duration_minutes is {minutes}."
+        return {"ends_at": [sentence], "duration_minutes": [sentence]}
+    return {}
