@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, Flask, Response, g, request
 from marshmallow import Schema, ValidationError
@@ -25,10 +26,17 @@ from schemas import (
     LeadPatch,
     LeadRequest,
     LeadsQuery,
+    MeetingFilters,
     MeetingRequest,
+    MeetingsQuery,
+    Notes,
     Query,
+    Reason,
+    ReasonAndNotes,
+    Request,
+    RescheduleRequest,
 )
-from services import clients, leads, meetings, migrations, timeline
+from services import bookings, clients, leads, meetings, migrations, outcomes, timeline
 from services.errors import (
     InvalidJson,
     InvalidRequest,
@@ -62,6 +70,13 @@ REQUESTS: dict[type[Schema], Schema] = {
         LeadsQuery,
         LeadMeetingsQuery,
         HistoryQuery,
+        MeetingFilters,
+        MeetingsQuery,
+        Request,
+        Reason,
+        Notes,
+        ReasonAndNotes,
+        RescheduleRequest,
     )
 }
 
@@ -72,8 +87,8 @@ REQUESTS: dict[type[Schema], Schema] = {
 @api.post("/meetings")
 def log_meeting() -> Response:
     """Log a meeting against a lead. 201 when new, 200 when replayed."""
-    booking = load(MeetingRequest, and_check=meetings.wrong_references)
-    meeting, created = meetings.log(g.client_id, booking)
+    booking = load(MeetingRequest, and_check=bookings.wrong_references)
+    meeting, created = bookings.log(g.client_id, booking)
     response = answer(
         201 if created else 200,
         meeting=MEETING.dump(meeting),
@@ -83,20 +98,70 @@ def log_meeting() -> Response:
     return response
 
 
+@api.get("/meetings")
+def list_meetings() -> Response:
+    """The client's meetings; in the order of `updated_at` a feed of changes."""
+    query = load_query(MeetingsQuery)
+    return page(query, *meetings.list_meetings(g.client_id, query))
+
+
+@api.get("/meetings/stats")
+def count_meetings() -> Response:
+    """How many meetings there are of each status, and how many leads showed up."""
+    counts = meetings.count_by_status(g.client_id, load_query(MeetingFilters))
+    return answer(stats=schemas.stats(counts))
+
+
+@api.get("/meetings/<uuid:meeting_id>")
+def get_meeting(meeting_id: UUID) -> Response:
+    """One meeting in full."""
+    load_query(Query)
+    return answer(meeting=MEETING_ITEM.dump(meetings.find(g.client_id, str(meeting_id))))
+
+
+@api.post("/meetings/<uuid:meeting_id>/confirm")
+def confirm_meeting(meeting_id: UUID) -> Response:
+    """The lead has confirmed."""
+    return carry_out(outcomes.CONFIRM, meeting_id, load(Request, optional=True))
+
+
+@api.post("/meetings/<uuid:meeting_id>/cancel")
+def cancel_meeting(meeting_id: UUID) -> Response:
+    """The meeting will not take place."""
+    return carry_out(outcomes.CANCEL, meeting_id, load(Reason, optional=True))
+
+
+@api.post("/meetings/<uuid:meeting_id>/complete")
+def complete_meeting(meeting_id: UUID) -> Response:
+    """The meeting took place."""
+    return carry_out(outcomes.COMPLETE, meeting_id, load(Notes, optional=True))
+
+
+@api.post("/meetings/<uuid:meeting_id>/no-show")
+def mark_no_show(meeting_id: UUID) -> Response:
+    """The lead did not show up."""
+    return carry_out(outcomes.NO_SHOW, meeting_id, load(ReasonAndNotes, optional=True))
+
+
+@api.post("/meetings/<uuid:meeting_id>/reopen")
+def reopen_meeting(meeting_id: UUID) -> Response:
+    """Back to scheduled, unconfirmed."""
+    return carry_out(outcomes.REOPEN, meeting_id, load(Request, optional=True))
+
+
+@api.post("/meetings/<uuid:meeting_id>/reschedule")
+def reschedule_meeting(meeting_id: UUID) -> Response:
+    """The same meeting at another time."""
+    move = load(RescheduleRequest, optional=True)
+    return outcome(*outcomes.reschedule(g.client_id, str(meeting_id), move))
+
+
 @api.get("/leads/<uuid:lead_id>/meetings")
-def list_lead_meetings(lead_id: Any) -> Response:
+def list_lead_meetings(lead_id: UUID) -> Response:
     """The lead's meetings, latest start first."""
     query = load_query(LeadMeetingsQuery)
     lead = leads.find(g.client_id, str(lead_id))
-    rows, next_key = meetings.list_of_lead(g.client_id, lead["id"], query)
-    return answer(
-        meetings=MEETING_ITEM.dump(rows, many=True),
-        pagination={
-            "limit": query["limit"],
-            "has_more": next_key is not None,
-            "next_cursor": schemas.write_cursor(next_key),
-        },
-    )
+    return page(query, *meetings.list_meetings(g.client_id, query | {"lead_id": lead["id"]}))
 
 
 @api.post("/leads")
@@ -118,21 +183,21 @@ def list_leads() -> Response:
 
 
 @api.get("/leads/<uuid:lead_id>")
-def get_lead(lead_id: Any) -> Response:
+def get_lead(lead_id: UUID) -> Response:
     """One lead."""
     load_query(Query)
     return answer(lead=LEAD.dump(leads.find(g.client_id, str(lead_id))))
 
 
 @api.route("/leads/<uuid:lead_id>", methods=["PATCH", "PUT"])
-def update_lead(lead_id: Any) -> Response:
+def update_lead(lead_id: UUID) -> Response:
     """Replace the fields given."""
     lead = leads.update(g.client_id, str(lead_id), load(LeadPatch))
     return answer(lead=LEAD.dump(lead))
 
 
 @api.get("/leads/<uuid:lead_id>/history")
-def get_lead_history(lead_id: Any) -> Response:
+def get_lead_history(lead_id: UUID) -> Response:
     """What happened to the lead, oldest first."""
     query = load_query(HistoryQuery)
     lead = leads.find(g.client_id, str(lead_id))
@@ -153,6 +218,29 @@ def readyz() -> Response:
     return answer(status="ready")
 
 
+def carry_out(transition: outcomes.Transition, meeting_id: UUID, given: dict[str, Any]) -> Response:
+    """Take a meeting through a transition."""
+    return outcome(*outcomes.carry_out(transition, g.client_id, str(meeting_id), given))
+
+
+def outcome(meeting: dict[str, Any], changed: bool) -> Response:
+    """A meeting after a call that may have had nothing left to do."""
+    idempotent = {} if changed else {"idempotent": True}
+    return answer(meeting=MEETING_ITEM.dump(meeting) | idempotent, **idempotent)
+
+
+def page(query: dict[str, Any], rows: list[dict[str, Any]], next_key: Any) -> Response:
+    """A page of meetings in full."""
+    return answer(
+        meetings=MEETING_ITEM.dump(rows, many=True),
+        pagination={
+            "limit": query["limit"],
+            "has_more": next_key is not None,
+            "next_cursor": schemas.write_cursor(next_key),
+        },
+    )
+
+
 # --------------------------------------------------------------------------- requests and answers
 
 
@@ -167,14 +255,19 @@ def authenticate() -> None:
 
 
 def load(
-    schema: type[Schema], and_check: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
+    schema: type[Schema],
+    and_check: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
+    optional: bool = False,
 ) -> dict[str, Any]:
     """The request's body, valid by the schema; its query must be empty.
+
+    An `optional` body may be absent, which counts as an object without fields.
 
     Raises PayloadTooLarge, InvalidJson, or InvalidRequest with everything that is wrong: by the
     schema, in the query, and, where the schema refused the body, by `and_check` on what was valid.
     """
-    body = _read_json()
+    raw = _read_body()
+    body = {} if optional and not raw.strip() else _parse_json(raw)
     wrong = _faults_of_query()
     if not isinstance(body, dict):
         raise InvalidRequest({"body": ["Must be a JSON object."]} | wrong)
@@ -210,8 +303,7 @@ def _faults_of_query() -> dict[str, Any]:
     return {}
 
 
-def _read_json() -> Any:
-    raw = _read_body()
+def _parse_json(raw: bytes) -> Any:
     try:
         body = json.loads(
             raw.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_int=_read_int

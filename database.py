@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -41,6 +42,7 @@ RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_dete
 # transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
 # time-out intervened (57), system error (58), read-only standby (25006).
 UNAVAILABLE_SQLSTATES = ("08", "40", "53", "55", "57", "58", "25006")
+APPLICATION_NAME = "meetings"  # how this service's sessions are known to PostgreSQL
 UNAVAILABLE_SQLITE_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -99,6 +101,9 @@ class Sqlite(PooledSqliteDatabase):
         """Keep a second migration out; SQLite has one writer anyway."""
         yield
 
+    def settled_before(self) -> None:
+        """No bound: with one writer at a time, changes appear in the order of their times."""
+
 
 class Adapter(Psycopg3Adapter):
     """Opens PostgreSQL connections: UTC sessions, bounded waits, durable commits, ids as text."""
@@ -110,16 +115,16 @@ class Adapter(Psycopg3Adapter):
             autocommit=True,
             connect_timeout=max(2, round(db.timeout_seconds)),
             client_encoding="utf8",
-            fallback_application_name="meetings",
         )
         # The server's own limits answer first and say why; ours is for a server that is silent.
         connection.patience = db.timeout_seconds + 1
         connection.execute(
             "SELECT set_config(name, value, false) FROM (VALUES"
             " ('timezone', 'UTC'), ('synchronous_commit', 'on'), ('statement_timeout', %(wait)s),"
-            " ('lock_timeout', %(wait)s), ('idle_in_transaction_session_timeout', %(wait)s)"
+            " ('lock_timeout', %(wait)s), ('idle_in_transaction_session_timeout', %(wait)s),"
+            " ('application_name', %(name)s)"
             ") AS settings (name, value)",
-            {"wait": f"{round(db.timeout_seconds * 1000)}ms"},
+            {"wait": f"{round(db.timeout_seconds * 1000)}ms", "name": APPLICATION_NAME},
         )
         connection.adapters.register_loader("uuid", TextLoader)
         return connection
@@ -146,6 +151,22 @@ class Postgres(PooledPostgresqlDatabase):
         if not conn.closed and select.select([conn.fileno()], [], [], 0)[0]:
             conn.close()
         return bool(conn.closed)
+
+    def settled_before(self) -> datetime:
+        """The instant before which no change can appear any more that is not visible already.
+
+        Transactions may commit in another order than the times they wrote, so a reader that went
+        on from the latest time it saw would skip a change that was still on its way. But a
+        transaction takes its times after it has begun: what is older than the oldest one under
+        way is settled. The clocks of the machines must agree, as NTP keeps them.
+        """
+        row: tuple[datetime] = self.execute_sql(
+            "SELECT least(min(xact_start), clock_timestamp()) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = %s"
+            " AND pid <> pg_backend_pid()",
+            (APPLICATION_NAME,),
+        ).fetchone()
+        return row[0]
 
     def prepare_storage(self) -> None:
         """Nothing to do: whoever runs the server made the database."""
@@ -280,12 +301,17 @@ class Statement:
 
     def execute(self, values: Row) -> Any:
         """Run it and return the cursor."""
-        return db.execute_sql(
-            self.sql,
-            tuple(
-                param.convert(values[param.name]) if isinstance(param, Param | Count) else param
-                for param in self.params
-            ),
+        return db.execute_sql(self.sql, self._bind(values))
+
+    def execute_many(self, rows: list[Row]) -> None:
+        """Run it for each of the rows; psycopg sends them all before it waits."""
+        with driver_errors:
+            db.cursor().executemany(self.sql, [self._bind(values) for values in rows])
+
+    def _bind(self, values: Row) -> tuple[Any, ...]:
+        return tuple(
+            param.convert(values[param.name]) if isinstance(param, Param | Count) else param
+            for param in self.params
         )
 
     def rows(self, values: Row) -> list[Row]:
@@ -338,6 +364,10 @@ class Prepared:
     def run(self, **values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE; returns the number of rows it touched."""
         return int(self.statement().execute(values).rowcount)
+
+    def run_many(self, rows: list[Row]) -> None:
+        """Run an INSERT, UPDATE or DELETE once for each row, without waiting for each answer."""
+        self.statement().execute_many(rows)
 
 
 def insert(model: Any, unless_taken: bool = False) -> Prepared:

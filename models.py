@@ -29,6 +29,9 @@ STATUSES = ("scheduled", "completed", "cancelled", "no_show")
 SHOWN_STATUSES = ("scheduled", "confirmed", "completed", "cancelled", "no_show")
 BOOKING_STATUSES = ("scheduled", "confirmed")
 LOCATION_TYPES = ("video", "phone", "in_person")
+# In which orders meetings are listed.
+MEETING_ORDERS = ("starts_at", "-starts_at", "updated_at")
+LATEST_START = "-starts_at"
 ACTIVITY_TYPES = (
     "lead_created",
     "lead_updated",
@@ -260,8 +263,9 @@ class Meeting(Table):
     additional_attendees = JsonField()
     external_calendar_provider = CharField(64, null=True)
     external_event_id = CharField(255, null=True)
-    matched_email = TextField(null=True)  # lower case; the email that first named the lead
+    matched_emails = JsonField()  # lower case; the emails that have named the lead
     source = CharField(255)
+    reschedules = JsonField()  # every move, as responses list them
     cancelled_at = InstantField(null=True)
     cancellation_reason = CharField(1000, null=True)
     no_show_reason = CharField(1000, null=True)
@@ -272,12 +276,40 @@ class Meeting(Table):
 
     class Meta:
         table_name = "meetings"
-        indexes = ((("lead", "starts_at", "id"), False),)
+        indexes = (
+            (("lead", "starts_at", "id"), False),
+            (("client", "starts_at", "id"), False),
+            (("client", "updated_at", "id"), False),
+        )
         constraints = [
             Check(f"status IN {STATUSES}", "meetings_status"),
             Check(f"location_type IN {LOCATION_TYPES}", "meetings_location_type"),
             Check("ends_at > starts_at", "meetings_end_after_start"),
         ]
+
+
+# Indexes that leave out most rows, and so cost a booking nothing.
+Meeting.add_index(
+    Meeting.host,
+    Meeting.starts_at,
+    Meeting.id,
+    where=Meeting.host.is_null(False),
+    name="meetings_of_host",
+)
+Meeting.add_index(
+    Meeting.client,
+    Meeting.status,
+    Meeting.starts_at,
+    Meeting.id,
+    where=Meeting.status != "scheduled",
+    name="meetings_with_outcome",
+)
+Meeting.add_index(
+    Meeting.client,
+    Meeting.external_event_id,
+    where=Meeting.external_calendar_provider.is_null(),
+    name="meetings_of_half_a_pair",
+)
 
 
 class ExternalEvent(Model):
@@ -296,7 +328,7 @@ class ExternalEvent(Model):
         database = db
         legacy_table_names = False
         table_name = "external_events"
-        primary_key = CompositeKey("client", "provider", "event_id")
+        primary_key = CompositeKey("client", "event_id", "provider")
 
 
 class Activity(Model):
@@ -320,4 +352,23 @@ class Activity(Model):
         indexes = ((("lead", "id"), False),)
 
 
-TABLES = (Client, ApiKey, User, MeetingType, Lead, Meeting, ExternalEvent, Activity)
+class Feed(Table):
+    """A calendar address of its own, of a client, of one of its hosts or of one of its leads.
+
+    Only the SHA-256 of its secret is kept.
+    """
+
+    client = belongs_to(Client)
+    token_hash = CharField(64, unique=True)
+    host = belongs_to(User, null=True)
+    lead = belongs_to(Lead, null=True)
+    created_at = InstantField()
+    revoked_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "feeds"
+        indexes = ((("client", "created_at"), False),)
+        constraints = [Check("host_id IS NULL OR lead_id IS NULL", "feeds_of_one")]
+
+
+TABLES = (Client, ApiKey, User, MeetingType, Lead, Meeting, ExternalEvent, Activity, Feed)

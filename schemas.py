@@ -22,22 +22,28 @@ from marshmallow import (
 from models import (
     BOOKING_STATUSES,
     CHANNEL,
+    LATEST_START,
     LOCATION_TYPES,
+    MEETING_ORDERS,
     SHOWN_STATUSES,
     full_name,
     is_uuid,
     shown_status,
 )
 from times import (
+    EARLIEST,
     LONGEST_MINUTES,
     OUT_OF_RANGE,
     TIMEZONES,
+    TOO_LATE,
     format_instant,
     read_date_time,
     resolve_times,
+    to_instant,
     whole_minutes,
 )
 
+WRONG_CURSOR = "Must be the next_cursor of an earlier answer in the same order."
 LARGEST_OFFSET = 1_000_000_000  # rows skipped; PostgreSQL and SQLite count further, no one reads on
 INT64 = range(-(2**63), 2**63)
 
@@ -292,10 +298,29 @@ class CommaList(Text):
         return words
 
 
-class Cursor(Text):
-    """The key of the last row of a page, as `write_cursor` wrote it: an instant and an id."""
+class OffsetDateTime(DateTime):
+    """An instant: an ISO 8601 date and time with its offset."""
 
-    default_error_messages = {"cursor": "Must be the next_cursor of an earlier answer."}
+    default_error_messages = {
+        "offset": "Must have an offset, such as 2025-12-29T17:00:00Z.",
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        # In a query an unescaped + has become a space.
+        plus = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value
+        written = super()._deserialize(plus, attr, data, **kwargs)
+        if written.tzinfo is None:
+            raise self.make_error("offset")
+        instant = to_instant(written)
+        if not EARLIEST <= instant < TOO_LATE:
+            raise self.make_error("range")
+        return instant
+
+
+class Cursor(Text):
+    """The key of the last row of a page, as `write_cursor` wrote it: order, instant, id."""
+
+    default_error_messages = {"cursor": WRONG_CURSOR}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(255, **options)
@@ -303,20 +328,21 @@ class Cursor(Text):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         text: str = super()._deserialize(value, attr, data, **kwargs)
         try:
-            at, row_id = json.loads(base64.b64decode(text.encode(), b"-_", validate=True))
+            order, at, row_id = json.loads(base64.b64decode(text.encode(), b"-_", validate=True))
             instant = datetime.fromisoformat(at)
             if instant.utcoffset() != timedelta(0) or not is_uuid(row_id):
                 raise self.make_error("cursor")
         except (ValueError, TypeError, binascii.Error, RecursionError) as error:
             raise self.make_error("cursor") from error
-        return instant, row_id
+        return order, instant, row_id
 
 
-def write_cursor(key: list[Any] | None) -> str | None:
-    """An opaque cursor for the key of a row, an aware instant and an id; None stays None."""
+def write_cursor(key: tuple[str, datetime, str] | None) -> str | None:
+    """An opaque cursor for the key of a row: order, instant and id; None stays None."""
     if key is None:
         return None
-    return base64.b64encode(json.dumps([key[0].isoformat(), key[1]]).encode(), b"-_").decode()
+    order, at, row_id = key
+    return base64.b64encode(json.dumps([order, at.isoformat(), row_id]).encode(), b"-_").decode()
 
 
 # ---------------------------------------------------------------------------------- requests in
@@ -379,6 +405,7 @@ class MeetingRequest(Request):
     )
     external_calendar_provider = LowerCase(64)
     external_event_id = Text(255)
+    previous_external_event_id = Text(255)
     status = Choice(BOOKING_STATUSES)
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
@@ -395,8 +422,17 @@ class MeetingRequest(Request):
             wrong["ends_at"] = ["Required unless duration_minutes is given."]
         if given.get("lead_email") is None and given.get("lead_id") is None:
             wrong["lead_email"] = ["Required unless lead_id is given."]
+        if given.get("previous_external_event_id") is not None and not _has_pair(given):
+            wrong["previous_external_event_id"] = [
+                "Needs both external_calendar_provider and external_event_id."
+            ]
         if wrong:
             raise ValidationError(wrong)
+
+
+def _has_pair(booking: Mapping[str, Any]) -> bool:
+    pair = ("external_calendar_provider", "external_event_id")
+    return all(booking.get(field) is not None for field in pair)
 
 
 def replay_warnings(booking: Mapping[str, Any]) -> list[str] | None:
@@ -416,6 +452,38 @@ def replay_warnings(booking: Mapping[str, Any]) -> list[str] | None:
         f"{given} was given without {missing}, so the meeting was logged without replay"
         " protection: sent again, it would be logged again."
     ]
+
+
+class Reason(Request):
+    """Why; or nothing."""
+
+    reason = Text(1000)
+
+
+class Notes(Request):
+    """What is to be noted; or nothing."""
+
+    notes = Text(10_000)
+
+
+class ReasonAndNotes(Reason, Notes):
+    """Why, and what is to be noted; or nothing."""
+
+
+class RescheduleRequest(Reason):
+    """New times. After loading: instants, or as written where only the meeting's zone tells."""
+
+    starts_at = DateTime(required=True)
+    ends_at = DateTime()
+    duration_minutes = WholeNumber(1, LONGEST_MINUTES)
+    timezone = Timezone()
+    external_event_id = Text(255)
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def check_times(self, loaded: dict[str, Any], given: Mapping[str, Any], **kwargs: Any) -> None:
+        """Turn times into instants where the request alone tells which they are."""
+        if wrong := resolve_times(given, loaded, _zone_of(given, loaded, None)):
+            raise ValidationError(wrong)
 
 
 class LeadChanges(Request):
@@ -483,12 +551,52 @@ class LeadsQuery(Query):
     page = WholeNumber(0, LARGEST_OFFSET // 200, load_default=0)
 
 
+def check_cursor(loaded: dict[str, Any], order: str) -> None:
+    """A cursor of another order points nowhere in this one."""
+    if "cursor" in loaded and loaded["cursor"][0] != order:
+        raise ValidationError(WRONG_CURSOR, "cursor")
+
+
 class LeadMeetingsQuery(Query):
-    """Parameters of GET /leads/{id}/meetings."""
+    """Parameters of GET /leads/{lead_id}/meetings, which has one order."""
 
     status = CommaList(SHOWN_STATUSES)
     limit = WholeNumber(1, 1000, load_default=200)
     cursor = Cursor()
+
+    @post_load
+    def in_its_order(self, loaded: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Name the order."""
+        check_cursor(loaded, LATEST_START)
+        return loaded | {"order": LATEST_START}
+
+
+class MeetingFilters(Query):
+    """Parameters of GET /meetings/stats."""
+
+    status = CommaList(SHOWN_STATUSES)
+    lead_id = Id()
+    lead_email = Text(254)
+    host_email = Text(254)
+    external_calendar_provider = LowerCase(64)
+    external_event_id = Text(255)
+    starts_after = OffsetDateTime()
+    starts_before = OffsetDateTime()
+    updated_after = OffsetDateTime()
+
+
+class MeetingsQuery(MeetingFilters):
+    """Parameters of GET /meetings."""
+
+    order = Choice(MEETING_ORDERS, load_default=LATEST_START)
+    limit = WholeNumber(1, 200, load_default=50)
+    cursor = Cursor()
+
+    @post_load
+    def in_the_same_order(self, loaded: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Refuse a cursor of another order."""
+        check_cursor(loaded, loaded["order"])
+        return loaded
 
 
 class HistoryQuery(Query):
@@ -579,7 +687,22 @@ class MeetingItem(MeetingResponse):
     attendee_phone = Plain()
     additional_attendees = Plain()
     meeting_type_id = Plain()
-    reschedules = Computed(lambda m: [])
+    reschedules = Plain()
+
+
+def stats(counts: Mapping[str, int]) -> dict[str, Any]:
+    """The statistics of meetings counted by status as shown.
+
+    The rates are of those with an outcome, completed or no-show; null where there is none.
+    """
+    shown = {status: counts.get(status, 0) for status in SHOWN_STATUSES}
+    held = shown["completed"] + shown["no_show"]
+    return {
+        "total": sum(shown.values()),
+        **shown,
+        "show_rate": shown["completed"] / held if held else None,
+        "no_show_rate": shown["no_show"] / held if held else None,
+    }
 
 
 class LeadResponse(Schema):

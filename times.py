@@ -71,14 +71,15 @@ def _offset(written: str) -> tzinfo | None:
     return datetime.fromisoformat(f"2000-01-01T00:00{written}").tzinfo
 
 
-def to_instant(written: datetime, zone: ZoneInfo) -> datetime:
-    """The UTC instant of a time as written: its own offset's, else the wall-clock time of `zone`.
+def to_instant(written: datetime, zone_name: str = "UTC") -> datetime:
+    """The UTC instant of a time as written: by its own offset, else wall-clock time in the zone.
 
     A wall-clock time that happens twice is the first of the two; one that is skipped is read with
     the offset from before the change (RFC 5545, section 3.3.5; Temporal's "compatible"). Both are
     what `fold=0` means (PEP 495).
     """
-    return (written if written.tzinfo else written.replace(tzinfo=zone)).astimezone(UTC)
+    aware = written if written.tzinfo else written.replace(tzinfo=get_zone(zone_name))
+    return aware.astimezone(UTC)
 
 
 def resolve_times(
@@ -96,7 +97,7 @@ def resolve_times(
         written = loaded.get(field)
         if written is None or not (zone_name or written.tzinfo):
             continue
-        loaded[field] = to_instant(written, get_zone(zone_name or "UTC"))
+        loaded[field] = to_instant(written, zone_name or "UTC")
         if not EARLIEST <= loaded[field] < TOO_LATE:
             del loaded[field]
             wrong[field] = [OUT_OF_RANGE]

@@ -126,8 +126,9 @@ class Meeting(Table):
     additional_attendees = TextField()
     external_calendar_provider = CharField(64, null=True)
     external_event_id = CharField(255, null=True)
-    matched_email = TextField(null=True)
+    matched_emails = TextField()
     source = CharField(255)
+    reschedules = TextField()
     cancelled_at = InstantField(null=True)
     cancellation_reason = CharField(1000, null=True)
     no_show_reason = CharField(1000, null=True)
@@ -138,7 +139,11 @@ class Meeting(Table):
 
     class Meta:
         table_name = "meetings"
-        indexes = ((("lead", "starts_at", "id"), False),)
+        indexes = (
+            (("lead", "starts_at", "id"), False),
+            (("client", "starts_at", "id"), False),
+            (("client", "updated_at", "id"), False),
+        )
         constraints = [
             Check(
                 "status IN ('scheduled', 'completed', 'cancelled', 'no_show')", "meetings_status"
@@ -146,6 +151,30 @@ class Meeting(Table):
             Check("location_type IN ('video', 'phone', 'in_person')", "meetings_location_type"),
             Check("ends_at > starts_at", "meetings_end_after_start"),
         ]
+
+
+# Indexes that leave out most rows, and so cost a booking nothing.
+Meeting.add_index(
+    Meeting.host,
+    Meeting.starts_at,
+    Meeting.id,
+    where=Meeting.host.is_null(False),
+    name="meetings_of_host",
+)
+Meeting.add_index(
+    Meeting.client,
+    Meeting.status,
+    Meeting.starts_at,
+    Meeting.id,
+    where=Meeting.status != "scheduled",
+    name="meetings_with_outcome",
+)
+Meeting.add_index(
+    Meeting.client,
+    Meeting.external_event_id,
+    where=Meeting.external_calendar_provider.is_null(),
+    name="meetings_of_half_a_pair",
+)
 
 
 class ExternalEvent(Table):
@@ -156,7 +185,7 @@ class ExternalEvent(Table):
 
     class Meta:
         table_name = "external_events"
-        primary_key = CompositeKey("client", "provider", "event_id")
+        primary_key = CompositeKey("client", "event_id", "provider")
 
 
 class Activity(Table):
@@ -176,7 +205,22 @@ class Activity(Table):
         indexes = ((("lead", "id"), False),)
 
 
-TABLES = (Client, ApiKey, User, MeetingType, Lead, Meeting, ExternalEvent, Activity)
+class Feed(Table):
+    id = IdField(primary_key=True)
+    client = ForeignKeyField(Client, index=False)
+    token_hash = CharField(64, unique=True)
+    host = ForeignKeyField(User, index=False, null=True)
+    lead = ForeignKeyField(Lead, index=False, null=True)
+    created_at = InstantField()
+    revoked_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "feeds"
+        indexes = ((("client", "created_at"), False),)
+        constraints = [Check("host_id IS NULL OR lead_id IS NULL", "feeds_of_one")]
+
+
+TABLES = (Client, ApiKey, User, MeetingType, Lead, Meeting, ExternalEvent, Activity, Feed)
 
 
 def up(migrator: Any, db: Any) -> None:

@@ -58,16 +58,31 @@ class LeadNotFound(ServiceError):
         super().__init__(f"No lead with the {named_by}. POST /api/public/leads creates one.")
 
 
+class MeetingNotFound(ServiceError):
+    """No meeting of this client has the id."""
+
+    status, code, title = 404, "meeting_not_found", "Meeting not found"
+
+    def __init__(self, meeting_id: str) -> None:
+        super().__init__(f"No meeting with the id {meeting_id}.")
+
+
+class InvalidTransition(ServiceError):
+    """The meeting's status does not allow it."""
+
+    status, code, title = 409, "invalid_transition", "Invalid transition"
+
+    def __init__(self, meeting_status: str, verb: str) -> None:
+        name = meeting_status.replace("_", "-")
+        super().__init__(
+            f"A {name} meeting cannot be {verb}; POST /meetings/{{id}}/reopen opens it again."
+        )
+
+
 class ExternalEventConflict(ServiceError):
-    """The (provider, event id) pair already names a meeting of another lead."""
+    """The (provider, event id) pair already names another meeting; the message names that."""
 
     status, code, title = 409, "external_event_conflict", "External event conflict"
-
-    def __init__(self, provider: str, event_id: str, meeting_id: str) -> None:
-        super().__init__(
-            f"The external event {provider} / {event_id} already belongs to another lead,"
-            f" as meeting {meeting_id}."
-        )
 
 
 class ExternalIdConflict(ServiceError):

@@ -70,18 +70,22 @@ def find(client_id: str, lead_id: str) -> Row:
     return lead
 
 
-def find_named(client_id: str, lead_id: str | None, email: str | None) -> Row:
-    """The lead a booking names: by its id where given, else by its email; raises LeadNotFound.
+def find_named_or_none(client_id: str, booking: Row) -> Row | None:
+    """The lead a booking names: by its `lead_id` where given, else by its `lead_email`.
 
     Of several leads with the email, in any case, it is the one updated last.
     """
-    if lead_id is not None:
-        return find(client_id, lead_id)
-    assert email is not None
-    lead = LEAD_BY_EMAIL.row_or_none(client_id=client_id, email_key=email.lower())
-    if lead is None:
-        raise LeadNotFound(f"email {email}")
-    return lead
+    if booking.get("lead_id") is not None:
+        return LEAD_BY_ID.row_or_none(client_id=client_id, id=booking["lead_id"])
+    email_key = booking["lead_email"].lower()
+    return LEAD_BY_EMAIL.row_or_none(client_id=client_id, email_key=email_key)
+
+
+def naming(booking: Row) -> str:
+    """How a booking names its lead, for a person."""
+    if booking.get("lead_id") is not None:
+        return f"id {booking['lead_id']}"
+    return f"email {booking['lead_email']}"
 
 
 @transaction

@@ -1,53 +1,20 @@
-"""Meetings: logging a booking exactly once, and listing a lead's meetings."""
+"""Meetings as they are stored: finding one, listing many, counting them."""
 
-from datetime import timedelta
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from peewee import JOIN, Tuple
+from peewee import JOIN, Tuple, fn
 
-from database import Count, Param, Prepared, Row, insert, transaction
-from models import (
-    SOURCE,
-    ExternalEvent,
-    Lead,
-    Meeting,
-    MeetingType,
-    User,
-    full_name,
-    new_id,
-    shown_status,
-)
-from services import leads, meeting_types, timeline, users
-from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound
-from times import format_instant, utc_now
+from database import Count, Param, Prepared, Row, db
+from models import ExternalEvent, Lead, Meeting, MeetingType, User
+from services.errors import MeetingNotFound
 
-# What a booking carries and a replay may change, beside the instants, the host and the status.
-PLAIN_FIELDS = (
-    "title",
-    "timezone",
-    "meeting_url",
-    "location_type",
-    "location_details",
-    "description",
-    "attendee_name",
-    "attendee_email",
-    "attendee_phone",
-    "additional_attendees",
-)
-UPDATABLE = (
-    *PLAIN_FIELDS,
-    "starts_at",
-    "ends_at",
-    "host_id",
-    "meeting_type_id",
-    "confirmed_by_lead",
-    "updated_at",
-)
+Key = tuple[str, Any, str]  # of a row in a list: the order, the instant it goes by, the id
 
 
-def _meetings_with(*extra: Any) -> Any:
-    """Meetings, each with its host and its type, whatever either is."""
+def with_host_and_type(*more: Any) -> Any:
+    """A query of meetings, each with its host and its type, whatever either is."""
     return (
         Meeting.select(
             *Meeting._meta.sorted_fields,
@@ -55,7 +22,7 @@ def _meetings_with(*extra: Any) -> Any:
             User.first_name.alias("host_first_name"),
             User.last_name.alias("host_last_name"),
             MeetingType.name.alias("meeting_type_name"),
-            *extra,
+            *more,
         )
         .join(User, JOIN.LEFT_OUTER, on=(Meeting.host == User.id))
         .switch(Meeting)
@@ -63,55 +30,159 @@ def _meetings_with(*extra: Any) -> Any:
     )
 
 
-INSERT_EXTERNAL_EVENT = insert(ExternalEvent, unless_taken=True)
-INSERT_MEETING = insert(Meeting)
-UPDATE_MEETING = Prepared(
-    lambda: Meeting.update(
-        {
-            field: Param(field)
-            for field in Meeting._meta.sorted_fields
-            if field.column_name in UPDATABLE
-        }
-    ).where(Meeting.client == Param(Meeting.client), Meeting.id == Param(Meeting.id))
-)
-MEETING_OF_EXTERNAL_EVENT = Prepared(
-    lambda: (
-        _meetings_with(
-            Lead.email.alias("lead_email"),
-            Lead.first_name.alias("lead_first_name"),
-            Lead.last_name.alias("lead_last_name"),
-            Lead.phone.alias("lead_phone"),
-        )
-        .switch(Meeting)
-        .join(ExternalEvent, on=(ExternalEvent.meeting == Meeting.id))
-        .switch(Meeting)
-        .join(Lead, on=(Meeting.lead == Lead.id))
-        .where(
+def _meeting_by_id() -> Any:
+    return with_host_and_type().where(
+        Meeting.client == Param(Meeting.client), Meeting.id == Param(Meeting.id)
+    )
+
+
+MEETING_BY_ID = Prepared(_meeting_by_id)
+MEETING_BY_ID_LOCKED = Prepared(_meeting_by_id, lock=True)
+
+
+def find(client_id: str, meeting_id: str, lock: bool = False) -> Row:
+    """The client's meeting with an id, with `lock` until the transaction ends.
+
+    Raises MeetingNotFound.
+    """
+    prepared = MEETING_BY_ID_LOCKED if lock else MEETING_BY_ID
+    meeting = prepared.row_or_none(client_id=client_id, id=meeting_id)
+    if meeting is None:
+        raise MeetingNotFound(meeting_id)
+    return meeting
+
+
+# --------------------------------------------------------------------------------- lists, counts
+
+
+def _of_external_event() -> Any:
+    """Meetings by the id of their booking elsewhere, present or past, and by half a pair."""
+    half = Meeting.alias()
+    return Meeting.id.in_(
+        ExternalEvent.select(ExternalEvent.meeting).where(
             ExternalEvent.client == Param(ExternalEvent.client),
-            ExternalEvent.provider == Param(ExternalEvent.provider),
-            ExternalEvent.event_id == Param(ExternalEvent.event_id),
+            ExternalEvent.event_id == Param(ExternalEvent.event_id, "external_event_id"),
+        )
+        | half.select(half.id).where(
+            half.client == Param(Meeting.client),
+            half.external_event_id == Param(Meeting.external_event_id),
+            half.external_calendar_provider.is_null(),
+        )
+    )
+
+
+def _of_host() -> Any:
+    host = User.alias()
+    return Meeting.host == host.select(host.id).where(
+        host.client == Param(User.client), host.email_key == Param(User.email_key, "host_email")
+    )
+
+
+FILTERS: dict[str, Callable[[], Any]] = {
+    "lead_id": lambda: Meeting.lead == Param(Meeting.lead),
+    "lead_email": lambda: Meeting.lead.in_(
+        Lead.select(Lead.id).where(
+            Lead.client == Param(Lead.client), Lead.email_key == Param(Lead.email_key, "lead_email")
         )
     ),
-    lock=True,
-)
+    "host_email": _of_host,
+    "external_calendar_provider": lambda: (
+        Meeting.external_calendar_provider == Param(Meeting.external_calendar_provider)
+    ),
+    "external_event_id": _of_external_event,
+    "starts_after": lambda: Meeting.starts_at >= Param(Meeting.starts_at, "starts_after"),
+    "starts_before": lambda: Meeting.starts_at < Param(Meeting.starts_at, "starts_before"),
+    "updated_after": lambda: Meeting.updated_at >= Param(Meeting.updated_at, "updated_after"),
+    "settled_before": lambda: Meeting.updated_at < Param(Meeting.updated_at, "settled_before"),
+}
+ORDERS = {
+    "starts_at": (Meeting.starts_at, False),
+    "-starts_at": (Meeting.starts_at, True),
+    "updated_at": (Meeting.updated_at, False),
+}
 
 
-@lru_cache(maxsize=64)  # of each combination there is one
-def _meetings_of_lead(statuses: frozenset[str] | None, after_cursor: bool) -> Prepared:
+def list_meetings(client_id: str, query: Row) -> tuple[list[Row], Key | None]:
+    """A page of the client's meetings, and the key to go on from where there are more.
+
+    `query` has `order` and `limit`, and perhaps `cursor` (the key of the last row seen), `status`
+    (as shown) and the filters above. In the order of `updated_at` nothing is shown that a change
+    still under way could come before, so whoever reads on from the last row misses none.
+    """
+    order, limit = query["order"], query["limit"]
+    values = {**query, "client_id": client_id, "limit": limit + 1}
+    if order == "updated_at" and (settled_before := db.settled_before()):
+        values["settled_before"] = settled_before
+    _, values["cursor_at"], values["cursor_id"] = query.get("cursor", (order, None, None))
+    filters = frozenset(values.keys() & FILTERS.keys())
+    rows = _page(filters, query.get("status"), order, "cursor" in query).rows(**_keyed(values))
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], (order, last[ORDERS[order][0].name], last["id"])
+
+
+def count_by_status(client_id: str, query: Row) -> dict[str, int]:
+    """How many of the meetings that pass the filters are shown with each status."""
+    prepared = _counts(frozenset(query.keys() & FILTERS.keys()), query.get("status"))
+    counts: dict[str, int] = {}
+    for row in prepared.rows(**_keyed({**query, "client_id": client_id})):
+        confirmed = row["status"] == "scheduled" and row["confirmed_by_lead"]
+        shown = "confirmed" if confirmed else row["status"]
+        counts[shown] = counts.get(shown, 0) + row["count"]
+    return counts
+
+
+def _keyed(values: Row) -> Row:
+    """The values with the emails as they are compared."""
+    for name in ("lead_email", "host_email"):
+        if name in values:
+            values[name] = values[name].lower()
+    return values
+
+
+# The shapes a query can take are few in practice; of the rest, the least used is built again.
+@lru_cache(maxsize=256)
+def _page(
+    filters: frozenset[str], statuses: frozenset[str] | None, order: str, after_cursor: bool
+) -> Prepared:
     def build() -> Any:
-        query = _meetings_with().where(
-            Meeting.client == Param(Meeting.client), Meeting.lead == Param(Meeting.lead)
-        )
-        if statuses is not None:
-            query = query.where(_is_shown_as(statuses))
+        field, descending = ORDERS[order]
+        query = with_host_and_type().where(*_conditions(filters, statuses))
         if after_cursor:
-            query = query.where(
-                Tuple(Meeting.starts_at, Meeting.id)
-                < Tuple(Param(Meeting.starts_at, "cursor_at"), Param(Meeting.id, "cursor_id"))
-            )
-        return query.order_by(Meeting.starts_at.desc(), Meeting.id.desc()).limit(Count("limit"))
+            key = Tuple(field, Meeting.id)
+            cursor = Tuple(Param(field, "cursor_at"), Param(Meeting.id, "cursor_id"))
+            query = query.where(key < cursor if descending else key > cursor)
+        keys = (field, Meeting.id)
+        return query.order_by(*(key.desc() if descending else key for key in keys)).limit(
+            Count("limit")
+        )
 
     return Prepared(build)
+
+
+@lru_cache(maxsize=256)
+def _counts(filters: frozenset[str], statuses: frozenset[str] | None) -> Prepared:
+    return Prepared(
+        lambda: (
+            Meeting.select(
+                Meeting.status, Meeting.confirmed_by_lead, fn.COUNT(Meeting.id).alias("count")
+            )
+            .where(*_conditions(filters, statuses))
+            .group_by(Meeting.status, Meeting.confirmed_by_lead)
+        )
+    )
+
+
+def _conditions(filters: frozenset[str], statuses: frozenset[str] | None) -> list[Any]:
+    conditions = [Meeting.client == Param(Meeting.client)]
+    conditions += [FILTERS[name]() for name in sorted(filters)]
+    if statuses is not None:
+        conditions.append(_is_shown_as(statuses))
+        if not statuses & {"scheduled", "confirmed"}:
+            # Says so in the words of the index that holds only those.
+            conditions.append(Meeting.status != "scheduled")
+    return conditions
 
 
 def _is_shown_as(statuses: frozenset[str]) -> Any:
@@ -120,263 +191,3 @@ def _is_shown_as(statuses: frozenset[str]) -> Any:
         if status in statuses:
             condition |= (Meeting.status == "scheduled") & (Meeting.confirmed_by_lead == confirmed)
     return condition
-
-
-def list_of_lead(client_id: str, lead_id: str, query: Row) -> tuple[list[Row], list[Any] | None]:
-    """A page of a lead's meetings, latest start first, and the key to go on from, if there is more.
-
-    `query` has limit and perhaps status (as shown) and cursor, the key of the last row seen.
-    """
-    limit = query["limit"]
-    cursor_at, cursor_id = query.get("cursor", (None, None))
-    prepared = _meetings_of_lead(query.get("status"), "cursor" in query)
-    rows = prepared.rows(
-        client_id=client_id,
-        lead_id=lead_id,
-        limit=limit + 1,
-        cursor_at=cursor_at,
-        cursor_id=cursor_id,
-    )
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], [rows[limit - 1]["starts_at"], rows[limit - 1]["id"]]
-
-
-def wrong_references(client_id: str, booking: Row) -> dict[str, list[str]]:
-    """What only the database knows to be wrong with a booking: field → sentences.
-
-    `booking` may be part of one, where the rest was refused already.
-    """
-    return _references(client_id, booking)[1]
-
-
-@transaction
-def log(client_id: str, booking: Row) -> tuple[Row, bool]:
-    """Log a booking as a meeting of its lead, or update the meeting it was logged as before.
-
-    `booking` holds the fields given, None for those to be set to their default, with instants for
-    times. Returns the meeting and whether it is new. Raises InvalidRequest for an unknown host or
-    meeting type, LeadNotFound, ExternalEventConflict.
-    """
-    references, wrong = _references(client_id, booking)
-    if wrong:
-        raise InvalidRequest(wrong)
-    try:
-        lead = leads.find_named(client_id, booking.get("lead_id"), booking.get("lead_email"))
-    except LeadNotFound:
-        # The lead may have another email by now; the booking is still its booking.
-        meeting = _of_external_event_or_none(client_id, booking)
-        if meeting is None or not _names_lead_of(meeting, booking):
-            raise
-        return _replay(meeting, booking, references), False
-    meeting = _new_meeting(lead, booking, references)
-    if _claim_external_event(meeting):
-        INSERT_MEETING.run(**meeting)
-        timeline.record(
-            client_id,
-            lead["id"],
-            "meeting_scheduled",
-            f"Meeting scheduled: {meeting['title']}",
-            meeting["created_at"],
-            description=_span(meeting),
-            meeting_id=meeting["id"],
-        )
-        return meeting, True
-    stored = _of_external_event_or_none(client_id, booking)
-    assert stored is not None  # the key is taken, and never given up
-    if not (lead["id"] == stored["lead_id"] or _names_lead_of(stored, booking)):
-        raise ExternalEventConflict(*_external_event(booking), meeting_id=stored["id"])
-    return _replay(stored, booking, references), False
-
-
-def _external_event(booking: Row) -> tuple[str, str]:
-    return booking["external_calendar_provider"], booking["external_event_id"]
-
-
-def _claim_external_event(meeting: Row) -> bool:
-    """Whether the meeting's pair was free and is now its own; a meeting without a pair needs none.
-
-    The table's key decides, however many ask at once: on PostgreSQL the others wait here until the
-    first has committed, on SQLite they wait for the transaction to begin.
-    """
-    provider, event_id = _external_event(meeting)
-    if provider is None or event_id is None:
-        return True
-    return bool(
-        INSERT_EXTERNAL_EVENT.run(
-            client_id=meeting["client_id"],
-            provider=provider,
-            event_id=event_id,
-            meeting_id=meeting["id"],
-        )
-    )
-
-
-def _of_external_event_or_none(client_id: str, booking: Row) -> Row | None:
-    provider = booking.get("external_calendar_provider")
-    event_id = booking.get("external_event_id")
-    if provider is None or event_id is None:
-        return None
-    return MEETING_OF_EXTERNAL_EVENT.row_or_none(
-        client_id=client_id, provider=provider, event_id=event_id
-    )
-
-
-def _names_lead_of(meeting: Row, booking: Row) -> bool:
-    """Whether a replay names the meeting's lead: by id, by its present email or by the first."""
-    if booking.get("lead_id") is not None:
-        return bool(booking["lead_id"] == meeting["lead_id"])
-    email = booking["lead_email"].lower()
-    return email in ((meeting["lead_email"] or "").lower(), meeting["matched_email"])
-
-
-def _references(client_id: str, booking: Row) -> tuple[Row, dict[str, list[str]]]:
-    """The columns that a booking's host and type set or clear, and what is wrong with the two."""
-    columns: Row = {}
-    wrong: dict[str, list[str]] = {}
-    if "host_email" in booking:
-        email = booking["host_email"]
-        host = users.find_or_none(client_id, email) if email else None
-        columns |= {
-            "host_id": host and host["id"],
-            "host_email": host and host["email"],
-            "host_first_name": host and host["first_name"],
-            "host_last_name": host and host["last_name"],
-        }
-        if email and (host is None or not (host["active"] or _hosts(client_id, host, booking))):
-            wrong["host_email"] = ["No active user of yours has this email."]
-    if "meeting_type_id" in booking:
-        type_id = booking["meeting_type_id"]
-        meeting_type = meeting_types.find_or_none(client_id, type_id) if type_id else None
-        columns |= {
-            "meeting_type_id": meeting_type and meeting_type["id"],
-            "meeting_type_name": meeting_type and meeting_type["name"],
-        }
-        if type_id and meeting_type is None:
-            wrong["meeting_type_id"] = ["No meeting type of yours has this id."]
-    return columns, wrong
-
-
-def _hosts(client_id: str, host: Row, booking: Row) -> bool:
-    """Whether the booking is a replay of a meeting which the host, though inactive now, has."""
-    meeting = _of_external_event_or_none(client_id, booking)
-    return meeting is not None and meeting["host_id"] == host["id"]
-
-
-def _defaults(lead: Row) -> Row:
-    return {
-        "timezone": "UTC",
-        "meeting_url": None,
-        "location_type": "video",
-        "location_details": None,
-        "description": None,
-        "attendee_name": full_name(lead["first_name"], lead["last_name"]),
-        "attendee_email": lead["email"],
-        "attendee_phone": lead["phone"],
-        "additional_attendees": [],
-    }
-
-
-def _given(booking: Row, defaults: Row) -> Row:
-    """The plain fields a booking carries, the default in place of None."""
-    return {
-        field: defaults[field] if booking[field] is None else booking[field]
-        for field in PLAIN_FIELDS
-        if field in booking
-    }
-
-
-def _new_meeting(lead: Row, booking: Row, references: Row) -> Row:
-    now = utc_now()
-    defaults = _defaults(lead)
-    by_email = booking.get("lead_id") is None
-    return {
-        "id": new_id(),
-        "client_id": lead["client_id"],
-        "lead_id": lead["id"],
-        "starts_at": booking["starts_at"],
-        "ends_at": booking["ends_at"],
-        "status": "scheduled",
-        "confirmed_by_lead": booking.get("status") == "confirmed",
-        "host_id": None,
-        "host_email": None,
-        "host_first_name": None,
-        "host_last_name": None,
-        "meeting_type_id": None,
-        "meeting_type_name": None,
-        "external_calendar_provider": booking.get("external_calendar_provider"),
-        "external_event_id": booking.get("external_event_id"),
-        "matched_email": booking["lead_email"].lower() if by_email else None,
-        "source": SOURCE,
-        "cancelled_at": None,
-        "cancellation_reason": None,
-        "no_show_reason": None,
-        "outcome_at": None,
-        "outcome_notes": None,
-        "created_at": now,
-        "updated_at": now,
-        **defaults,
-        **_given(booking, defaults),
-        **references,
-    }
-
-
-def _replay(meeting: Row, booking: Row, references: Row) -> Row:
-    """Update a meeting with what a replay carries; an identical replay writes nothing."""
-    lead = {
-        "first_name": meeting["lead_first_name"],
-        "last_name": meeting["lead_last_name"],
-        "email": meeting["lead_email"],
-        "phone": meeting["lead_phone"],
-    }
-    after = {
-        **meeting,
-        "starts_at": booking["starts_at"],
-        "ends_at": booking["ends_at"],
-        **_given(booking, _defaults(lead)),
-        **references,
-    }
-    if meeting["status"] == "scheduled" and "status" in booking:
-        after["confirmed_by_lead"] = booking["status"] == "confirmed"
-    changes = _changes(meeting, after)
-    if not changes:
-        return meeting
-    after["updated_at"] = max(utc_now(), meeting["updated_at"] + timedelta(microseconds=1))
-    UPDATE_MEETING.run(**after)
-    moved = "starts_at" in changes or "ends_at" in changes
-    timeline.record(
-        meeting["client_id"],
-        meeting["lead_id"],
-        "meeting_rescheduled" if moved else "meeting_updated",
-        f"Meeting {'rescheduled' if moved else 'updated'}: {after['title']}",
-        after["updated_at"],
-        meeting_id=meeting["id"],
-        changes=changes,
-    )
-    return after
-
-
-def _changes(before: Row, after: Row) -> timeline.Changes:
-    shown_before, shown_after = _as_told(before), _as_told(after)
-    return {
-        field: [shown_before[field], shown_after[field]]
-        for field in shown_before
-        if shown_before[field] != shown_after[field]
-    }
-
-
-def _as_told(meeting: Row) -> Row:
-    """The fields of a meeting that a replay may change, as callers name and see them."""
-    return {
-        **{field: meeting[field] for field in PLAIN_FIELDS},
-        "starts_at": format_instant(meeting["starts_at"]),
-        "ends_at": format_instant(meeting["ends_at"]),
-        "host_email": meeting["host_email"],
-        "meeting_type_id": meeting["meeting_type_id"],
-        "status": shown_status(meeting),
-    }
-
-
-def _span(meeting: Row) -> str:
-    starts_at, ends_at = format_instant(meeting["starts_at"]), format_instant(meeting["ends_at"])
-    return f"{starts_at} to {ends_at} ({meeting['timezone']})"

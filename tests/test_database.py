@@ -200,6 +200,8 @@ def _seed(leads, meetings_each):
             "confirmed_by_lead": False,
             "location_type": "video",
             "additional_attendees": [],
+            "matched_emails": [],
+            "reschedules": [],
             "source": "api",
             "created_at": now,
             "updated_at": now,

@@ -14,6 +14,15 @@ from services import clients
 UNKNOWN_ID = "0198c0de-0000-7000-8000-000000000000"
 CALLS = [
     ("POST", "/meetings"),
+    ("GET", "/meetings"),
+    ("GET", "/meetings/stats"),
+    ("GET", f"/meetings/{UNKNOWN_ID}"),
+    ("POST", f"/meetings/{UNKNOWN_ID}/confirm"),
+    ("POST", f"/meetings/{UNKNOWN_ID}/cancel"),
+    ("POST", f"/meetings/{UNKNOWN_ID}/complete"),
+    ("POST", f"/meetings/{UNKNOWN_ID}/no-show"),
+    ("POST", f"/meetings/{UNKNOWN_ID}/reopen"),
+    ("POST", f"/meetings/{UNKNOWN_ID}/reschedule"),
     ("GET", f"/leads/{UNKNOWN_ID}/meetings"),
     ("POST", "/leads"),
     ("GET", "/leads"),
@@ -27,7 +36,7 @@ each_call = pytest.mark.parametrize(("method", "path"), CALLS)
 
 def test_the_calls_above_are_all_there_are(app):
     rules = {
-        (method, rule.rule.replace("<uuid:lead_id>", UNKNOWN_ID))
+        (method, re.sub("<uuid:\\w+>", UNKNOWN_ID, rule.rule))
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if rule.rule.startswith("/api/public")

@@ -264,6 +264,20 @@ class TestLead:
         assert (answer.status_code, answer.json["code"]) == (404, "lead_not_found")
         assert api.meetings(lead)[0]["title"] == first["title"]
 
+    def test_the_same_request_is_never_refused_later(self, api, lead, first):
+        api.patch(f"/leads/{lead['id']}", json={"email": "tony@stark.com"})
+        with_present = booking(lead_email="tony@stark.com")
+        assert api.post("/meetings", json=with_present).status_code == 200
+        api.patch(f"/leads/{lead['id']}", json={"email": "tony@avengers.org"})
+        api.new_lead(email="tony@stark.com")
+
+        for email in ("tony.stark@gmail.com", "tony@stark.com", "tony@avengers.org"):
+            again = api.post("/meetings", json=booking(lead_email=email))
+            assert (again.status_code, again.json["meeting"]["id"]) == (200, first["id"])
+        assert [kind for kind, _ in events(api, lead) if kind.startswith("meeting")] == [
+            "meeting_scheduled"
+        ]
+
     def test_a_meeting_logged_by_id_knows_the_leads_present_email(self, api, lead):
         by_id = booking(lead_id=lead["id"], lead_email="someone.else@example.com")
         first = api.post("/meetings", json=by_id).json["meeting"]

@@ -1,0 +1,382 @@
+"""Bookings: logging each as a meeting exactly once, and what a replay does to the meeting."""
+
+from datetime import timedelta
+from typing import Any
+
+from database import Param, Prepared, Row, insert, transaction
+from models import SOURCE, ExternalEvent, Lead, Meeting, full_name, new_id, shown_status
+from services import leads, meeting_types, timeline, users
+from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound
+from services.meetings import with_host_and_type
+from times import format_instant, utc_now
+
+# What a booking carries and a replay may change, beside the instants, the host and the status.
+PLAIN_FIELDS = (
+    "title",
+    "timezone",
+    "meeting_url",
+    "location_type",
+    "location_details",
+    "description",
+    "attendee_name",
+    "attendee_email",
+    "attendee_phone",
+    "additional_attendees",
+)
+# The columns that stay as they were when the meeting was logged.
+FIXED = {"id", "client_id", "lead_id", "external_calendar_provider", "source", "created_at"}
+
+INSERT_EXTERNAL_EVENT = insert(ExternalEvent, unless_taken=True)
+INSERT_MEETING = insert(Meeting)
+UPDATE_MEETING = Prepared(
+    lambda: Meeting.update(
+        {
+            field: Param(field)
+            for field in Meeting._meta.sorted_fields
+            if field.column_name not in FIXED
+        }
+    ).where(Meeting.client == Param(Meeting.client), Meeting.id == Param(Meeting.id))
+)
+POINT_EXTERNAL_EVENT = Prepared(
+    lambda: ExternalEvent.update({ExternalEvent.meeting: Param(ExternalEvent.meeting)}).where(
+        ExternalEvent.client == Param(ExternalEvent.client),
+        ExternalEvent.provider == Param(ExternalEvent.provider),
+        ExternalEvent.event_id == Param(ExternalEvent.event_id),
+    )
+)
+MEETING_OF_EXTERNAL_EVENT = Prepared(
+    lambda: (
+        with_host_and_type(
+            Lead.email.alias("lead_email"),
+            Lead.first_name.alias("lead_first_name"),
+            Lead.last_name.alias("lead_last_name"),
+            Lead.phone.alias("lead_phone"),
+        )
+        .switch(Meeting)
+        .join(ExternalEvent, on=(ExternalEvent.meeting == Meeting.id))
+        .switch(Meeting)
+        .join(Lead, on=(Meeting.lead == Lead.id))
+        .where(
+            ExternalEvent.client == Param(ExternalEvent.client),
+            ExternalEvent.provider == Param(ExternalEvent.provider),
+            ExternalEvent.event_id == Param(ExternalEvent.event_id),
+        )
+    ),
+    lock=True,
+)
+
+
+def wrong_references(client_id: str, booking: Row) -> dict[str, list[str]]:
+    """What only the database knows to be wrong with a booking: field → sentences.
+
+    `booking` may be part of one, where the rest was refused already.
+    """
+    return _references(client_id, booking)[1]
+
+
+@transaction
+def log(client_id: str, booking: Row) -> tuple[Row, bool]:
+    """Log a booking as a meeting of its lead, or update the meeting it was logged as before.
+
+    `booking` holds the fields given, None for those to be set to their default, with instants for
+    times. Returns the meeting and whether it is new. Raises InvalidRequest for an unknown host or
+    meeting type, LeadNotFound, ExternalEventConflict.
+    """
+    references, wrong = _references(client_id, booking)
+    if wrong:
+        raise InvalidRequest(wrong)
+    lead = leads.find_named_or_none(client_id, booking)
+    now, meeting_id = utc_now(), new_id()
+    known = _claim(client_id, booking, meeting_id)
+    if known is None:
+        if lead is None:
+            raise LeadNotFound(leads.naming(booking))  # and the claim is rolled back
+        meeting = _new_meeting(meeting_id, lead, booking, references, now)
+        INSERT_MEETING.run(**meeting)
+        record_scheduled(meeting)
+        return meeting, True
+    return _replay(known, lead, booking, references), False
+
+
+def _claim(client_id: str, booking: Row, meeting_id: str) -> Row | None:
+    """The meeting that the booking is already known as; None where it is new, and now `meeting_id`.
+
+    The table's key decides, however many ask at once: on PostgreSQL the others wait here until the
+    first has committed, on SQLite they wait for their transaction to begin. A booking without a
+    pair is always new.
+    """
+    event = external_event(booking)
+    if event is None:
+        return None
+    event_id = event["event_id"]
+    previous = {**event, "event_id": booking.get("previous_external_event_id") or event_id}
+    if previous == event:
+        return None if _take(event, client_id, meeting_id) else _known(event, client_id)
+    old = None if _take(previous, client_id, meeting_id) else _known(previous, client_id)
+    if _take(event, client_id, old["id"] if old else meeting_id):
+        return old and old | {"adopts": event_id}
+    new = _known(event, client_id)
+    if old is None:
+        POINT_EXTERNAL_EVENT.run(client_id=client_id, **previous, meeting_id=new["id"])
+    elif old["id"] != new["id"]:
+        raise ExternalEventConflict(
+            f"{previous['event_id']} and {event_id} already name two meetings;"
+            f" {event_id} is meeting {new['id']}."
+        )
+    return new
+
+
+def external_event(booking: Row) -> Row | None:
+    """The booking's pair, as the columns of its key; None where it has half of one or none."""
+    provider = booking.get("external_calendar_provider")
+    event_id = booking.get("external_event_id")
+    if provider is None or event_id is None:
+        return None
+    return {"provider": provider, "event_id": event_id}
+
+
+def _take(event: Row, client_id: str, meeting_id: str) -> bool:
+    """Whether the pair was free; it is the meeting's then, for ever."""
+    return bool(INSERT_EXTERNAL_EVENT.run(client_id=client_id, meeting_id=meeting_id, **event))
+
+
+def take_for(meeting: Row) -> str:
+    """Take the meeting's pair for it; returns the id of the meeting that has it now."""
+    event = external_event(meeting)
+    assert event is not None
+    if _take(event, meeting["client_id"], meeting["id"]):
+        return str(meeting["id"])
+    return str(_known(event, meeting["client_id"])["id"])
+
+
+def _known(event: Row, client_id: str) -> Row:
+    """The meeting of a pair that is taken."""
+    meeting = MEETING_OF_EXTERNAL_EVENT.row_or_none(client_id=client_id, **event)
+    assert meeting is not None  # a pair is never given up
+    return meeting
+
+
+def _names_lead_of(meeting: Row, booking: Row) -> bool:
+    """Whether a replay names the meeting's lead: by id, or by an email that does or did."""
+    if booking.get("lead_id") is not None:
+        return bool(booking["lead_id"] == meeting["lead_id"])
+    email = booking["lead_email"].lower()
+    return email == (meeting["lead_email"] or "").lower() or email in meeting["matched_emails"]
+
+
+def _references(client_id: str, booking: Row) -> tuple[Row, dict[str, list[str]]]:
+    """The columns that a booking's host and type set or clear, and what is wrong with the two."""
+    columns: Row = {}
+    wrong: dict[str, list[str]] = {}
+    if "host_email" in booking:
+        email = booking["host_email"]
+        host = users.find_or_none(client_id, email) if email else None
+        columns |= host_columns(host)
+        if email and (host is None or not (host["active"] or _hosts(client_id, host, booking))):
+            wrong["host_email"] = ["No active user of yours has this email."]
+    if "meeting_type_id" in booking:
+        type_id = booking["meeting_type_id"]
+        meeting_type = meeting_types.find_or_none(client_id, type_id) if type_id else None
+        columns |= type_columns(meeting_type)
+        if type_id and meeting_type is None:
+            wrong["meeting_type_id"] = ["No meeting type of yours has this id."]
+    return columns, wrong
+
+
+def host_columns(host: Row | None) -> Row:
+    """What a meeting holds and shows of its host."""
+    return {
+        "host_id": host and host["id"],
+        "host_email": host and host["email"],
+        "host_first_name": host and host["first_name"],
+        "host_last_name": host and host["last_name"],
+    }
+
+
+def type_columns(meeting_type: Row | None) -> Row:
+    """What a meeting holds and shows of its type."""
+    return {
+        "meeting_type_id": meeting_type and meeting_type["id"],
+        "meeting_type_name": meeting_type and meeting_type["name"],
+    }
+
+
+def _hosts(client_id: str, host: Row, booking: Row) -> bool:
+    """Whether the booking is a replay of a meeting which the host, though inactive now, has."""
+    event = external_event(booking)
+    if event is None:
+        return False
+    meeting = MEETING_OF_EXTERNAL_EVENT.row_or_none(client_id=client_id, **event)
+    return meeting is not None and meeting["host_id"] == host["id"]
+
+
+def _defaults(lead: Row) -> Row:
+    return {
+        "timezone": "UTC",
+        "meeting_url": None,
+        "location_type": "video",
+        "location_details": None,
+        "description": None,
+        "attendee_name": full_name(lead["first_name"], lead["last_name"]),
+        "attendee_email": lead["email"],
+        "attendee_phone": lead["phone"],
+        "additional_attendees": [],
+    }
+
+
+def _given(booking: Row, defaults: Row) -> Row:
+    """The plain fields a booking carries, the default in place of None."""
+    return {
+        field: defaults[field] if booking[field] is None else booking[field]
+        for field in PLAIN_FIELDS
+        if field in booking
+    }
+
+
+def _new_meeting(meeting_id: str, lead: Row, booking: Row, references: Row, now: Any) -> Row:
+    defaults = _defaults(lead)
+    return {
+        "id": meeting_id,
+        "client_id": lead["client_id"],
+        "lead_id": lead["id"],
+        "starts_at": booking["starts_at"],
+        "ends_at": booking["ends_at"],
+        "status": "scheduled",
+        "confirmed_by_lead": booking.get("status") == "confirmed",
+        "external_calendar_provider": booking.get("external_calendar_provider"),
+        "external_event_id": booking.get("external_event_id"),
+        "matched_emails": _matching_emails([], booking),
+        "source": SOURCE,
+        "reschedules": [],
+        "cancelled_at": None,
+        "cancellation_reason": None,
+        "no_show_reason": None,
+        "outcome_at": None,
+        "outcome_notes": None,
+        "created_at": now,
+        "updated_at": now,
+        **host_columns(None),
+        **type_columns(None),
+        **defaults,
+        **_given(booking, defaults),
+        **references,
+    }
+
+
+def _matching_emails(known: list[str], booking: Row) -> list[str]:
+    """The emails that have named the lead, with that of a booking that names it so, too."""
+    if booking.get("lead_id") is not None or booking["lead_email"].lower() in known:
+        return known
+    return [*known, booking["lead_email"].lower()]
+
+
+def _replay(meeting: Row, lead: Row | None, booking: Row, references: Row) -> Row:
+    """Update a meeting with what a replay carries; an identical replay writes nothing.
+
+    Raises LeadNotFound or ExternalEventConflict where it names nobody or another lead.
+    """
+    if not _names_lead_of(meeting, booking):
+        if lead is None:
+            raise LeadNotFound(leads.naming(booking))
+        if lead["id"] != meeting["lead_id"]:
+            raise ExternalEventConflict(
+                f"{booking['external_calendar_provider']} / {booking['external_event_id']}"
+                f" already belongs to another lead, as meeting {meeting['id']}."
+            )
+    adopts = meeting.pop("adopts", None)
+    if adopts is None and meeting["external_event_id"] != booking["external_event_id"]:
+        return meeting  # a late retry of what the booking was before
+    after = {
+        **meeting,
+        "external_event_id": booking["external_event_id"],
+        "matched_emails": _matching_emails(meeting["matched_emails"], booking),
+        "starts_at": booking["starts_at"],
+        "ends_at": booking["ends_at"],
+        **_given(booking, _defaults(_lead_of(meeting))),
+        **references,
+    }
+    if meeting["status"] == "scheduled" and "status" in booking:
+        after["confirmed_by_lead"] = booking["status"] == "confirmed"
+    return store_changes(meeting, after, None)
+
+
+def _lead_of(meeting: Row) -> Row:
+    return {
+        "first_name": meeting["lead_first_name"],
+        "last_name": meeting["lead_last_name"],
+        "email": meeting["lead_email"],
+        "phone": meeting["lead_phone"],
+    }
+
+
+def store_changes(meeting: Row, after: Row, reason: str | None) -> Row:
+    """Write what changed of a meeting, and one timeline entry telling it; else write nothing.
+
+    A move of the instants is added to the meeting's reschedules, with its reason.
+    """
+    if after == meeting:
+        return meeting
+    changes = _changes(meeting, after)
+    if not changes:  # but an email was learned
+        UPDATE_MEETING.run(**after)
+        return after
+    after["updated_at"] = max(utc_now(), meeting["updated_at"] + timedelta(microseconds=1))
+    moved = "starts_at" in changes or "ends_at" in changes
+    if moved:
+        after["reschedules"] = [*meeting["reschedules"], _move(meeting, after, reason)]
+    UPDATE_MEETING.run(**after)
+    timeline.record(
+        meeting["client_id"],
+        meeting["lead_id"],
+        "meeting_rescheduled" if moved else "meeting_updated",
+        f"Meeting {'rescheduled' if moved else 'updated'}: {after['title']}",
+        after["updated_at"],
+        description=reason,
+        meeting_id=meeting["id"],
+        changes=changes,
+    )
+    return after
+
+
+def _move(before: Row, after: Row, reason: str | None) -> Row:
+    def span(meeting: Row) -> Row:
+        return {field: format_instant(meeting[field]) for field in ("starts_at", "ends_at")}
+
+    at = format_instant(after["updated_at"])
+    return {"from": span(before), "to": span(after), "reason": reason, "at": at}
+
+
+def _changes(before: Row, after: Row) -> timeline.Changes:
+    shown_before, shown_after = _as_told(before), _as_told(after)
+    return {
+        field: [shown_before[field], shown_after[field]]
+        for field in shown_before
+        if shown_before[field] != shown_after[field]
+    }
+
+
+def _as_told(meeting: Row) -> Row:
+    """The fields of a meeting that a replay may change, as callers name and see them."""
+    return {
+        **{field: meeting[field] for field in PLAIN_FIELDS},
+        "starts_at": format_instant(meeting["starts_at"]),
+        "ends_at": format_instant(meeting["ends_at"]),
+        "host_email": meeting["host_email"],
+        "meeting_type_id": meeting["meeting_type_id"],
+        "external_event_id": meeting["external_event_id"],
+        "status": shown_status(meeting),
+    }
+
+
+def record_scheduled(meeting: Row) -> None:
+    """Tell the booking of a new meeting on its lead's timeline."""
+    starts_at, ends_at = format_instant(meeting["starts_at"]), format_instant(meeting["ends_at"])
+    timeline.record(
+        meeting["client_id"],
+        meeting["lead_id"],
+        "meeting_scheduled",
+        f"Meeting scheduled: {meeting['title']}",
+        meeting["created_at"],
+        description=f"{starts_at} to {ends_at} ({meeting['timezone']})",
+        meeting_id=meeting["id"],
+    )

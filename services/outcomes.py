@@ -1,0 +1,196 @@
+"""What becomes of a meeting: confirmed, cancelled, completed, missed, reopened, moved.
+
+A transition is data; one function carries out all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from database import Row, transaction
+from models import shown_status
+from services import bookings, meetings, timeline
+from services.errors import ExternalEventConflict, InvalidRequest, InvalidTransition
+from times import TOO_LATE, format_instant, resolve_times, utc_now
+
+# What an outcome sets. Each sets its own and clears the others'.
+OUTCOME_FIELDS = (
+    "cancelled_at",
+    "cancellation_reason",
+    "no_show_reason",
+    "outcome_at",
+    "outcome_notes",
+)
+DEFAULT_NO_SHOW_REASON = "api_marked"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """From which statuses, in which there is nothing left to do, what it sets, what it records.
+
+    `sets` gives columns from the request's fields and the time; a confirmed meeting is `confirmed`
+    here, as callers see it.
+    """
+
+    verb: str
+    begins_in: frozenset[str]
+    done_in: frozenset[str]
+    activity_type: str
+    sets: Callable[[Row, datetime], Row]
+
+
+def _outcome(status: str, **columns: Any) -> Row:
+    return {"status": status, **dict.fromkeys(OUTCOME_FIELDS), **columns}
+
+
+CONFIRM = Transition(
+    "confirmed",
+    frozenset({"scheduled"}),
+    frozenset({"confirmed"}),
+    "meeting_confirmed",
+    lambda given, now: {"confirmed_by_lead": True},
+)
+CANCEL = Transition(
+    "cancelled",
+    frozenset({"scheduled", "confirmed"}),
+    frozenset({"cancelled"}),
+    "meeting_cancelled",
+    lambda given, now: _outcome(
+        "cancelled", cancelled_at=now, cancellation_reason=given.get("reason")
+    ),
+)
+COMPLETE = Transition(
+    "completed",
+    frozenset({"scheduled", "confirmed", "no_show"}),
+    frozenset({"completed"}),
+    "meeting_completed",
+    lambda given, now: _outcome("completed", outcome_at=now, outcome_notes=given.get("notes")),
+)
+NO_SHOW = Transition(
+    "marked as a no-show",
+    frozenset({"scheduled", "confirmed", "completed"}),
+    frozenset({"no_show"}),
+    "meeting_no_show",
+    lambda given, now: _outcome(
+        "no_show",
+        no_show_reason=given.get("reason") or DEFAULT_NO_SHOW_REASON,
+        outcome_at=now,
+        outcome_notes=given.get("notes"),
+    ),
+)
+REOPEN = Transition(
+    "reopened",
+    frozenset({"completed", "no_show", "cancelled"}),
+    frozenset({"scheduled", "confirmed"}),
+    "meeting_reopened",
+    lambda given, now: _outcome("scheduled", confirmed_by_lead=False),
+)
+
+
+@transaction
+def carry_out(
+    transition: Transition, client_id: str, meeting_id: str, given: Row
+) -> tuple[Row, bool]:
+    """Take a meeting through a transition; returns it and whether anything changed.
+
+    The meeting is locked while it is looked at, so of two conflicting calls the second sees what
+    the first did. Raises MeetingNotFound, InvalidTransition.
+    """
+    meeting = meetings.find(client_id, meeting_id, lock=True)
+    status = shown_status(meeting)
+    if status in transition.done_in:
+        return meeting, False
+    if status not in transition.begins_in:
+        raise InvalidTransition(status, transition.verb)
+    now = max(utc_now(), meeting["updated_at"] + timedelta(microseconds=1))
+    after = {**meeting, **transition.sets(given, now), "updated_at": now}
+    bookings.UPDATE_MEETING.run(**after)
+    timeline.record(
+        client_id,
+        meeting["lead_id"],
+        transition.activity_type,
+        f"Meeting {transition.verb}: {meeting['title']}",
+        now,
+        description=given.get("reason") or given.get("notes"),
+        meeting_id=meeting_id,
+        changes=_changes(meeting, after),
+    )
+    return after, True
+
+
+def _changes(before: Row, after: Row) -> timeline.Changes:
+    shown_before, shown_after = _as_told(before), _as_told(after)
+    return {
+        field: [shown_before[field], shown_after[field]]
+        for field in shown_before
+        if shown_before[field] != shown_after[field]
+    }
+
+
+def _as_told(meeting: Row) -> Row:
+    told = {"status": shown_status(meeting)} | {field: meeting[field] for field in OUTCOME_FIELDS}
+    return told | {
+        field: format_instant(meeting[field]) for field in ("cancelled_at", "outcome_at")
+    }
+
+
+@transaction
+def reschedule(client_id: str, meeting_id: str, given: Row) -> tuple[Row, bool]:
+    """Move a meeting to other instants; returns it and whether anything changed.
+
+    `given` has `starts_at`, perhaps `ends_at` or `duration_minutes` (else the duration stays), all
+    as written where they are wall-clock times of the meeting's own zone, and perhaps `timezone`,
+    `reason` and `external_event_id`. Raises MeetingNotFound, InvalidTransition, InvalidRequest,
+    ExternalEventConflict.
+    """
+    meeting = meetings.find(client_id, meeting_id, lock=True)
+    starts_at, ends_at = _instants(meeting, given)
+    event_id = given.get("external_event_id") or meeting["external_event_id"]
+    if event_id != meeting["external_event_id"] and not meeting["external_calendar_provider"]:
+        raise InvalidRequest(
+            {"external_event_id": ["This meeting has no external_calendar_provider to go with."]}
+        )
+    if meeting["status"] != "scheduled":
+        raise InvalidTransition(meeting["status"], "rescheduled")
+    moved = (starts_at, ends_at) != (meeting["starts_at"], meeting["ends_at"])
+    after = {
+        **meeting,
+        "starts_at": starts_at,
+        "ends_at": ends_at,
+        "timezone": given.get("timezone") or meeting["timezone"],
+        "external_event_id": event_id,
+        "confirmed_by_lead": meeting["confirmed_by_lead"] and not moved,
+    }
+    if after == meeting:
+        return meeting, False
+    if event_id != meeting["external_event_id"]:
+        _take_external_event(after)
+    return bookings.store_changes(meeting, after, given.get("reason")), True
+
+
+def _instants(meeting: Row, given: Row) -> tuple[datetime, datetime]:
+    times = {
+        field: given[field]
+        for field in ("starts_at", "ends_at", "duration_minutes")
+        if given.get(field) is not None
+    }
+    zone = given.get("timezone") or meeting["timezone"]
+    wrong = resolve_times(dict(times), times, zone)
+    if not wrong and "ends_at" not in times:
+        times["ends_at"] = times["starts_at"] + (meeting["ends_at"] - meeting["starts_at"])
+        if times["ends_at"] >= TOO_LATE:
+            wrong["starts_at"] = ["The meeting must end before the year 2200."]
+    if wrong:
+        raise InvalidRequest(wrong)
+    return times["starts_at"], times["ends_at"]
+
+
+def _take_external_event(meeting: Row) -> None:
+    """Give the meeting its new external id; the old one stays an alias. Raises on one taken."""
+    owner = bookings.take_for(meeting)
+    if owner != meeting["id"]:
+        raise ExternalEventConflict(
+            f"{meeting['external_calendar_provider']} / {meeting['external_event_id']}"
+            f" already names meeting {owner}."
+        )
