@@ -13,7 +13,7 @@ run: .venv/installed  ## everything from nothing: install, migrate, demo, serve
 	@$(MAKE) --no-print-directory serve
 
 serve:  ## the server alone
-	@$(QUIET) exec $(BIN)/gunicorn --config config/gunicorn.py
+	@$(QUIET) exec $(BIN)/python -m config.serve
 
 test: .venv/installed-dev  ## everything, on SQLite and on PostgreSQL
 	$(BIN)/python -m pytest

@@ -1,16 +1,19 @@
 """The service: its routes, who may call them, and how errors answer."""
 
+import codecs
 import json
 import logging
 import logging.config
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Flask, Response, g, request
 from marshmallow import Schema, ValidationError
+from peewee import PeeweeException
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -19,7 +22,8 @@ import database
 import schemas
 from config.logging import REQUEST_FIELDS, configuration, mask_path
 from config.settings import Settings, SettingsError, read_settings
-from models import new_id
+from database import Row
+from models import new_id, to_json
 from schemas import (
     HistoryQuery,
     LeadMeetingsQuery,
@@ -44,12 +48,15 @@ from services.errors import (
     ServiceError,
     Unavailable,
 )
+from services.many import Judged
 
 BODY_BYTES = 1024 * 1024
-TOO_LARGE = f"The body may be at most {BODY_BYTES} bytes long."
+ARRAY_BYTES = 8 * 1024 * 1024
+ARRAY_ROWS = 1000
 NOT_WHOLE = "The body did not arrive whole."
 JSON_DEPTH = 64
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# A key sent here by mistake would be logged and answered.
+REQUEST_ID = re.compile(r"(?!nxr_)[A-Za-z0-9._-]{1,128}")
 
 log = logging.getLogger("meetings")
 api = Blueprint("api", __name__, url_prefix="/api/public")
@@ -81,21 +88,46 @@ REQUESTS: dict[type[Schema], Schema] = {
 }
 
 
+@dataclass(frozen=True)
+class Intake:
+    """What can be posted, one at a time or in an array."""
+
+    path: str
+    schema: type[Schema]
+    and_check: Callable[[str, dict[str, Any]], dict[str, Any]] | None
+    store: Callable[[str, dict[str, Any]], tuple[Row, bool]]
+    store_many: Callable[[str, list[Judged]], list[tuple[Row, bool] | ServiceError]]
+    show: Callable[[dict[str, Any], Row, bool], dict[str, Any]]
+
+
+def show_logged(booking: dict[str, Any], meeting: Row, created: bool) -> dict[str, Any]:
+    """What is answered to a booking."""
+    return {"meeting": MEETING.dump_row(meeting), "warnings": schemas.replay_warnings(booking)}
+
+
+def show_created(given: dict[str, Any], lead: Row, created: bool) -> dict[str, Any]:
+    """What is answered to a lead."""
+    return {"lead": LEAD.dump_row(lead), "existed": None if created else True}
+
+
+MEETINGS = Intake(
+    "/meetings",
+    MeetingRequest,
+    bookings.wrong_references,
+    bookings.log,
+    bookings.log_many,
+    show_logged,
+)
+LEADS = Intake("/leads", LeadRequest, None, leads.create, leads.create_many, show_created)
+
+
 # --------------------------------------------------------------------------------------- routes
 
 
 @api.post("/meetings")
 def log_meeting() -> Response:
-    """Log a meeting against a lead. 201 when new, 200 when replayed."""
-    booking = load(MeetingRequest, and_check=bookings.wrong_references)
-    meeting, created = bookings.log(g.client_id, booking)
-    response = answer(
-        201 if created else 200,
-        meeting=MEETING.dump(meeting),
-        warnings=schemas.replay_warnings(booking),
-    )
-    response.headers["Location"] = f"{api.url_prefix}/meetings/{meeting['id']}"
-    return response
+    """Log a meeting against a lead, 201 when new and 200 when replayed; or an array of them."""
+    return take(MEETINGS)
 
 
 @api.get("/meetings")
@@ -116,7 +148,7 @@ def count_meetings() -> Response:
 def get_meeting(meeting_id: UUID) -> Response:
     """One meeting in full."""
     load_query(Query)
-    return answer(meeting=MEETING_ITEM.dump(meetings.find(g.client_id, str(meeting_id))))
+    return answer(meeting=MEETING_ITEM.dump_row(meetings.find(g.client_id, str(meeting_id))))
 
 
 @api.post("/meetings/<uuid:meeting_id>/confirm")
@@ -166,9 +198,8 @@ def list_lead_meetings(lead_id: UUID) -> Response:
 
 @api.post("/leads")
 def create_lead() -> Response:
-    """Create a lead, 201; or update the one that has the external_id already, 200."""
-    lead, created = leads.create(g.client_id, load(LeadRequest))
-    return answer(201 if created else 200, lead=LEAD.dump(lead), existed=None if created else True)
+    """Create a lead, 201, or update the one with its external_id, 200; or an array of them."""
+    return take(LEADS)
 
 
 @api.get("/leads")
@@ -177,7 +208,7 @@ def list_leads() -> Response:
     query = load_query(LeadsQuery)
     rows, has_more = leads.list_leads(g.client_id, query)
     return answer(
-        leads=LEAD.dump(rows, many=True),
+        leads=LEAD.dump_rows(rows),
         pagination={"page": query["page"], "limit": query["limit"], "has_more": has_more},
     )
 
@@ -186,14 +217,14 @@ def list_leads() -> Response:
 def get_lead(lead_id: UUID) -> Response:
     """One lead."""
     load_query(Query)
-    return answer(lead=LEAD.dump(leads.find(g.client_id, str(lead_id))))
+    return answer(lead=LEAD.dump_row(leads.find(g.client_id, str(lead_id))))
 
 
 @api.route("/leads/<uuid:lead_id>", methods=["PATCH", "PUT"])
 def update_lead(lead_id: UUID) -> Response:
     """Replace the fields given."""
     lead = leads.update(g.client_id, str(lead_id), load(LeadPatch))
-    return answer(lead=LEAD.dump(lead))
+    return answer(lead=LEAD.dump_row(lead))
 
 
 @api.get("/leads/<uuid:lead_id>/history")
@@ -202,7 +233,7 @@ def get_lead_history(lead_id: UUID) -> Response:
     query = load_query(HistoryQuery)
     lead = leads.find(g.client_id, str(lead_id))
     activities = timeline.list_activities(g.client_id, lead["id"], query)
-    return answer(lead=LEAD_SUMMARY.dump(lead), history=ACTIVITY.dump(activities, many=True))
+    return answer(lead=LEAD_SUMMARY.dump_row(lead), history=ACTIVITY.dump_rows(activities))
 
 
 def healthz() -> Response:
@@ -226,13 +257,13 @@ def carry_out(transition: outcomes.Transition, meeting_id: UUID, given: dict[str
 def outcome(meeting: dict[str, Any], changed: bool) -> Response:
     """A meeting after a call that may have had nothing left to do."""
     idempotent = {} if changed else {"idempotent": True}
-    return answer(meeting=MEETING_ITEM.dump(meeting) | idempotent, **idempotent)
+    return answer(meeting=MEETING_ITEM.dump_row(meeting) | idempotent, **idempotent)
 
 
 def page(query: dict[str, Any], rows: list[dict[str, Any]], next_key: Any) -> Response:
     """A page of meetings in full."""
     return answer(
-        meetings=MEETING_ITEM.dump(rows, many=True),
+        meetings=MEETING_ITEM.dump_rows(rows),
         pagination={
             "limit": query["limit"],
             "has_more": next_key is not None,
@@ -254,34 +285,91 @@ def authenticate() -> None:
     g.client_id = clients.authenticate(api_key)
 
 
-def load(
-    schema: type[Schema],
-    and_check: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
-    optional: bool = False,
-) -> dict[str, Any]:
-    """The request's body, valid by the schema; its query must be empty.
+def take(intake: Intake) -> Response:
+    """Store what is posted: an object, or an array of them with a result for each."""
+    body = _parse_json(_read_body(ARRAY_BYTES))
+    if isinstance(body, list):
+        return take_many(intake, body)
+    given = check(intake.schema, body, intake.and_check)
+    row, created = intake.store(g.client_id, given)
+    response = answer(201 if created else 200, **intake.show(given, row, created))
+    response.headers["Location"] = f"{api.url_prefix}{intake.path}/{row['id']}"
+    return response
 
-    An `optional` body may be absent, which counts as an object without fields.
 
-    Raises PayloadTooLarge, InvalidJson, or InvalidRequest with everything that is wrong: by the
-    schema, in the query, and, where the schema refused the body, by `and_check` on what was valid.
-    """
-    raw = _read_body()
-    body = {} if optional and not raw.strip() else _parse_json(raw)
+def take_many(intake: Intake, items: list[Any]) -> Response:
+    """Store each object of an array, whatever becomes of the others."""
     wrong = _faults_of_query()
+    if not 1 <= len(items) <= ARRAY_ROWS:
+        wrong["body"] = [f"Must hold 1 to {ARRAY_ROWS} objects, not {len(items)}."]
+    if wrong:
+        raise InvalidRequest(wrong)
+    judged = [judge(intake.schema, item) for item in items]
+    stored = intake.store_many(g.client_id, judged)
+    results = [
+        refused(index, result)
+        if isinstance(result, ServiceError)
+        else {"index": index, "success": True, "status": 201 if result[1] else 200}
+        | given(intake.show(judged[index][0], *result))
+        for index, result in enumerate(stored)
+    ]
+    statuses = [result["status"] for result in results]
+    counts = {"created": statuses.count(201), "updated": statuses.count(200)}
+    failed = len(results) - sum(counts.values())
+    return _json(
+        200, {"success": failed < len(results), **counts, "failed": failed, "results": results}
+    )
+
+
+def refused(index: int, error: ServiceError) -> dict[str, Any]:
+    """The result of a row that failed."""
+    result = {
+        "index": index,
+        "success": False,
+        "status": error.status,
+        "error": error.title,
+        "message": error.message,
+        "code": error.code,
+    }
+    return result if error.details is None else result | {"details": error.details}
+
+
+def load(schema: type[Schema], optional: bool = False) -> dict[str, Any]:
+    """The request's body, an object that is valid by the schema; its query must be empty.
+
+    An `optional` body may be absent, which counts as an object without fields. Raises
+    PayloadTooLarge, InvalidJson, InvalidRequest.
+    """
+    raw = _read_body(BODY_BYTES)
+    return check(schema, {} if optional and not raw.strip() else _parse_json(raw))
+
+
+def check(
+    schema: type[Schema],
+    body: Any,
+    and_check: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """What a body holds, if it is valid by the schema and the request's query is empty.
+
+    Raises InvalidRequest with everything that is wrong: by the schema, in the query, and, where
+    there is something already, by `and_check` on what was valid; else that is left to the service.
+    """
+    loaded, wrong = judge(schema, body)
+    wrong = _faults_of_query() | wrong
+    if wrong:
+        raise InvalidRequest((and_check(g.client_id, loaded) if and_check else {}) | wrong)
+    return loaded
+
+
+def judge(schema: type[Schema], body: Any) -> Judged:
+    """What of a body is valid by the schema, and what is wrong with the rest."""
     if not isinstance(body, dict):
-        raise InvalidRequest({"body": ["Must be a JSON object."]} | wrong)
+        return {}, {"body": ["Must be a JSON object."]}
     try:
-        loaded: dict[str, Any] = REQUESTS[schema].load(schemas.clean(body))
+        return REQUESTS[schema].load(schemas.clean(body)), {}
     except ValidationError as error:
         valid = error.valid_data if isinstance(error.valid_data, dict) else {}
-        wrong = wrong | error.normalized_messages()
-        if and_check:
-            wrong = and_check(g.client_id, valid) | wrong
-        raise InvalidRequest(wrong) from error
-    if wrong:
-        raise InvalidRequest(wrong | (and_check(g.client_id, loaded) if and_check else {}))
-    return loaded
+        return valid, error.normalized_messages()
 
 
 def load_query(schema: type[Schema]) -> dict[str, Any]:
@@ -296,6 +384,8 @@ def load_query(schema: type[Schema]) -> dict[str, Any]:
 
 
 def _faults_of_query() -> dict[str, Any]:
+    if not request.query_string:
+        return {}
     try:
         load_query(Query)
     except InvalidRequest as error:
@@ -318,21 +408,22 @@ def _parse_json(raw: bytes) -> Any:
     return body
 
 
-def _read_body() -> bytes:
+def _read_body(limit: int) -> bytes:
     # Werkzeug would cut a body without a length at its limit and say nothing, and take one that
     # ends before its length for whole.
     length = request.content_length
-    most = BODY_BYTES + 1 if length is None else length
-    if most > BODY_BYTES and length is not None:
-        raise PayloadTooLarge(TOO_LARGE)
+    most = limit + 1 if length is None else length
+    if length is not None and length > limit:
+        raise PayloadTooLarge(limit)
     raw = b""
     try:
         while len(raw) < most and (chunk := request.stream.read(most - len(raw))):
             raw += chunk
     except Exception as error:  # broken chunks, a reset; each server below has its own names for it
         raise InvalidJson(NOT_WHOLE) from error
-    if len(raw) > BODY_BYTES:
-        raise PayloadTooLarge(TOO_LARGE)
+    is_array = raw.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
+    if len(raw) > (limit if is_array else BODY_BYTES):
+        raise PayloadTooLarge(BODY_BYTES)
     if length is not None and len(raw) < length:
         raise InvalidJson(NOT_WHOLE)
     return raw
@@ -373,18 +464,18 @@ def _depth(value: Any) -> int:
 
 def answer(status: int = 200, /, **things: Any) -> Response:
     """A success: `{"success": true, …}` with the things in their order; None is left out."""
-    return _json(
-        status,
-        {"success": True} | {name: thing for name, thing in things.items() if thing is not None},
-    )
+    return _json(status, {"success": True} | given(things))
+
+
+def given(things: dict[str, Any]) -> dict[str, Any]:
+    """The things that are not None."""
+    return {name: thing for name, thing in things.items() if thing is not None}
 
 
 def _json(status: int, body: dict[str, Any]) -> Response:
     # A lone surrogate, which only a refused field's name can hold, is escaped as JSON escapes it.
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Response(
-        text.encode("utf-8", "backslashreplace") + b"\n", status, mimetype="application/json"
-    )
+    text = to_json(body).encode("utf-8", "backslashreplace")
+    return Response(text + b"\n", status, mimetype="application/json")
 
 
 # --------------------------------------------------------------------------------------- errors
@@ -434,6 +525,13 @@ def on_bug(error: Exception) -> Response:
         return on_service_error(
             Unavailable("The database is not available just now. Please try again.")
         )
+    if isinstance(error, PeeweeException):
+        try:
+            migrations.check()
+        except Unavailable as behind:  # started before its database was migrated
+            return on_service_error(behind)
+        except PeeweeException as another:
+            log.error("And the migrations cannot be read", exc_info=another)
     log.error("Bug in request %s", g.request_id, exc_info=error)
     return refuse(
         500,
@@ -490,7 +588,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     database.use(settings.database_url, settings.db_pool_size, settings.db_timeout_seconds)
 
     app = Flask(__name__, static_folder=None)
-    app.config["SETTINGS"] = settings
+    app.config.update(SETTINGS=settings, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # for callers of the test client
     app.url_map.merge_slashes = False  # a path with two slashes is no path, not a redirect
     app.before_request(begin_request)

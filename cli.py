@@ -164,7 +164,7 @@ def list_clients() -> Any:
 
 
 @key_group.command("create")
-@click.argument("client")
+@click.argument("client", type=NAME)
 @command
 def create_key(client: str) -> Any:
     """Create one more key for CLIENT (id or name), shown this once."""
@@ -174,7 +174,7 @@ def create_key(client: str) -> Any:
 
 
 @key_group.command("list")
-@click.argument("client")
+@click.argument("client", type=NAME)
 @command
 def list_keys(client: str) -> Any:
     """List the keys of CLIENT (id or name)."""
@@ -182,7 +182,7 @@ def list_keys(client: str) -> Any:
 
 
 @key_group.command("revoke")
-@click.argument("key_id")
+@click.argument("key_id", type=NAME)
 @command
 def revoke_key(key_id: str) -> Any:
     """Revoke a key, at once and everywhere."""
@@ -190,7 +190,7 @@ def revoke_key(key_id: str) -> Any:
 
 
 @user_group.command("add")
-@click.argument("client")
+@click.argument("client", type=NAME)
 @click.option("--email", required=True, type=EMAIL)
 @click.option("--first-name", required=True, type=NAME)
 @click.option("--last-name", required=True, type=NAME)
@@ -203,7 +203,7 @@ def add_user(client: str, email: str, first_name: str, last_name: str, inactive:
 
 
 @user_group.command("list")
-@click.argument("client")
+@click.argument("client", type=NAME)
 @command
 def list_users(client: str) -> Any:
     """List the hosts of CLIENT (id or name)."""
@@ -211,8 +211,8 @@ def list_users(client: str) -> Any:
 
 
 @user_group.command("deactivate")
-@click.argument("client")
-@click.argument("email")
+@click.argument("client", type=NAME)
+@click.argument("email", type=NAME)
 @command
 def deactivate_user(client: str, email: str) -> Any:
     """Let a host host no new meetings."""
@@ -220,8 +220,8 @@ def deactivate_user(client: str, email: str) -> Any:
 
 
 @user_group.command("activate")
-@click.argument("client")
-@click.argument("email")
+@click.argument("client", type=NAME)
+@click.argument("email", type=NAME)
 @command
 def activate_user(client: str, email: str) -> Any:
     """Let a host host meetings again."""
@@ -229,7 +229,7 @@ def activate_user(client: str, email: str) -> Any:
 
 
 @type_group.command("add")
-@click.argument("client")
+@click.argument("client", type=NAME)
 @click.argument("name", type=NAME)
 @command
 def add_meeting_type(client: str, name: str) -> Any:
@@ -238,7 +238,7 @@ def add_meeting_type(client: str, name: str) -> Any:
 
 
 @type_group.command("list")
-@click.argument("client")
+@click.argument("client", type=NAME)
 @command
 def list_meeting_types(client: str) -> Any:
     """List the meeting types of CLIENT (id or name)."""

@@ -8,7 +8,7 @@ import random
 import select
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
@@ -52,6 +52,8 @@ UNAVAILABLE_SQLITE_CODES = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
 }
 
 
@@ -74,6 +76,8 @@ class PatientConnection(psycopg.Connection[Any]):
 
 class Sqlite(PooledSqliteDatabase):
     """SQLite in WAL mode; every acknowledged commit is on disk, writers begin as writers."""
+
+    may_come_back = False  # a file that cannot be opened now will not open later
 
     field_types = {**PooledSqliteDatabase.field_types, "INSTANT": "TEXT"}
 
@@ -132,6 +136,8 @@ class Adapter(Psycopg3Adapter):
 
 class Postgres(PooledPostgresqlDatabase):
     """PostgreSQL through psycopg 3."""
+
+    may_come_back = True  # a server that does not answer may be starting
 
     psycopg3_adapter = Adapter
     field_types = {**PooledPostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
@@ -266,22 +272,19 @@ class Param(Node):
 
     def __init__(self, field: Field, name: str | None = None) -> None:
         self.name = name or field.column_name
-        self.convert = field.db_value
+        # Most values go to the driver as they are.
+        self.convert = field.db_value if hasattr(field, "converted") else None
 
     def __sql__(self, ctx: Any) -> Any:
         ctx._values.append(self)
         return ctx.literal(ctx.state.param or "?")
 
 
-class Count(Node):
+class Count(Param):
     """The place of a LIMIT or OFFSET in a prepared query."""
 
-    convert = staticmethod(int)
-
     def __init__(self, name: str) -> None:
-        self.name = name
-
-    __sql__ = Param.__sql__
+        self.name, self.convert = name, None
 
 
 class Statement:
@@ -290,7 +293,8 @@ class Statement:
     def __init__(self, query: Any, database: Database, lock: bool) -> None:
         if lock and database.for_update:  # SQLite's one writer needs no row locks
             query = query.for_update(of=query.model)
-        self.sql, self.params = database.get_sql_context().sql(query).query()
+        self.sql, params = database.get_sql_context().sql(query).query()
+        self.binders = [_binder(param) for param in params]
         columns = getattr(query, "_returning", None) or ()
         self.names = tuple(_name(column) for column in columns)
         self.converters = tuple(
@@ -308,11 +312,11 @@ class Statement:
         with driver_errors:
             db.cursor().executemany(self.sql, [self._bind(values) for values in rows])
 
-    def _bind(self, values: Row) -> tuple[Any, ...]:
-        return tuple(
-            param.convert(values[param.name]) if isinstance(param, Param | Count) else param
-            for param in self.params
-        )
+    def _bind(self, values: Row) -> list[Any]:
+        return [
+            values[name] if convert is None else convert(values[name] if name else None)
+            for name, convert in self.binders
+        ]
 
     def rows(self, values: Row) -> list[Row]:
         """Run it and read every row, as a dict from column name to Python value."""
@@ -323,6 +327,13 @@ class Statement:
             for row in rows:
                 row[name] = convert(row[name])
         return rows
+
+
+def _binder(param: Any) -> tuple[str, Callable[[Any], Any] | None]:
+    """By which name a parameter's value is given, and how it is converted; a constant has none."""
+    if isinstance(param, Param):
+        return param.name, param.convert
+    return "", lambda _: param
 
 
 def _name(column: Any) -> str:
@@ -386,6 +397,12 @@ def insert(model: Any, unless_taken: bool = False) -> Prepared:
     return Prepared(build)
 
 
-def fetch(query: Any) -> list[Row]:
+def fetch(query: Any, lock: bool = False) -> list[Row]:
     """Run a SELECT built for this one call."""
-    return Statement(query, db.obj, lock=False).rows({})
+    return Statement(query, db.obj, lock).rows({})
+
+
+def fetch_among(query: Any, field: Field, values: Iterable[Any], lock: bool = False) -> list[Row]:
+    """The rows of a query whose field is among the values; asks nothing where there are none."""
+    wanted = sorted(set(values))
+    return fetch(query.where(field.in_(wanted)), lock) if wanted else []

@@ -7,7 +7,6 @@ import time
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
-from uuid import UUID
 
 from peewee import (
     BigAutoField,
@@ -80,7 +79,8 @@ class _Ids:
             ticks = self._last = max(milliseconds << 12 | rest * 4096 // 1_000_000, self._last + 1)
         head = (ticks >> 12) << 16 | 0x7000 | ticks & 0xFFF
         tail = int.from_bytes(os.urandom(8)) & ~(0b11 << 62) | 0b10 << 62
-        return str(UUID(int=head << 64 | tail))
+        digits = f"{head:016x}{tail:016x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 new_id = _Ids().new
@@ -111,11 +111,16 @@ class InstantField(Field):
         """Aware datetime to text."""
         if value is None:
             return None
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat("T", "microseconds") + "Z"
+        utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+        return utc.isoformat("T", "microseconds")[:26] + "Z"
 
     def python_value(self, value: str | datetime | None) -> datetime | None:
         """What the driver gives to an aware datetime."""
         return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+# Compact JSON text of a value.
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class JsonField(TextField):
@@ -125,11 +130,26 @@ class JsonField(TextField):
 
     def db_value(self, value: Any) -> str | None:
         """Value to JSON text."""
-        return None if value is None else json.dumps(value, ensure_ascii=False)
+        return None if value is None else to_json(value)
 
     def python_value(self, value: str | None) -> Any:
         """JSON text to value."""
         return None if value is None else json.loads(value)
+
+
+METADATA_KEYS = 100
+METADATA_BYTES = 64 * 1024
+
+
+def metadata_fault(metadata: Row) -> str | None:
+    """What is too much about a lead's metadata; its null values are not stored and do not count."""
+    stored = {key: value for key, value in metadata.items() if value is not None}
+    if len(stored) > METADATA_KEYS:
+        return f"Must hold at most {METADATA_KEYS} keys, not {len(stored)}."
+    size = len(to_json(stored).encode("utf-8", "backslashreplace"))
+    if size > METADATA_BYTES:
+        return f"Must be at most {METADATA_BYTES} bytes of JSON, not {size}."
+    return None
 
 
 class FlagField(BooleanField):
@@ -316,13 +336,14 @@ class ExternalEvent(Model):
     """Which meeting a booking in another system is: the key that makes a replay a replay.
 
     The reference is checked at commit, so that this row, which decides whether a booking is new,
-    can be written before the meeting itself.
+    can be written before the meeting itself. It has an index because SQLite looks for rows that
+    wait for a meeting whenever one is written: without, it would read the whole table.
     """
 
     client = belongs_to(Client)
     provider = CharField(64)  # lower case
     event_id = CharField(255)
-    meeting = belongs_to(Meeting, deferrable="INITIALLY DEFERRED")
+    meeting = ForeignKeyField(Meeting, deferrable="INITIALLY DEFERRED")
 
     class Meta:
         database = db

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from marshmallow import (
@@ -19,6 +20,7 @@ from marshmallow import (
     validates_schema,
 )
 
+from database import Row
 from models import (
     BOOKING_STATUSES,
     CHANNEL,
@@ -28,6 +30,7 @@ from models import (
     SHOWN_STATUSES,
     full_name,
     is_uuid,
+    metadata_fault,
     shown_status,
 )
 from times import (
@@ -44,7 +47,7 @@ from times import (
 )
 
 WRONG_CURSOR = "Must be the next_cursor of an earlier answer in the same order."
-LARGEST_OFFSET = 1_000_000_000  # rows skipped; PostgreSQL and SQLite count further, no one reads on
+LARGEST_OFFSET = 10**15  # rows skipped; both databases can count that far
 INT64 = range(-(2**63), 2**63)
 
 # All that counts as white space and is no control character.
@@ -263,6 +266,8 @@ class Metadata(fields.Field[dict[str, Any]]):
         }
         if wrong:
             raise ValidationError(wrong)
+        if too_much := metadata_fault(value):
+            raise ValidationError(too_much)
         return value
 
     @staticmethod
@@ -377,6 +382,25 @@ class Attendee(Request):
 
     error_messages = {"unknown": "Unknown field.", "type": "Must be an object with name and email."}
 
+    @post_load
+    def leave_out_no_name(self, loaded: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """A name of null is a name not given."""
+        return {field: value for field, value in loaded.items() if value is not None}
+
+
+class Attendees(fields.List[dict[str, Any]]):
+    """At most 100 further attendees, counted before any is looked at: there may be very many."""
+
+    default_error_messages = {
+        "invalid": "Must be a list of objects with name and email.",
+        "many": "Must hold at most 100 attendees, not {count}.",
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, list) and len(value) > 100:
+            raise self.make_error("many", count=len(value))
+        return super()._deserialize(value, attr, data, **kwargs)
+
 
 class MeetingRequest(Request):
     """A booking. After loading: instants in UTC, fields absent where not given, None for null."""
@@ -397,12 +421,7 @@ class MeetingRequest(Request):
     attendee_name = Text(255)
     attendee_email = Email()
     attendee_phone = Text(50)
-    additional_attendees = fields.List(
-        fields.Nested(Attendee),
-        allow_none=True,
-        validate=validate.Length(max=100, error="Must hold at most {max} attendees."),
-        error_messages={"invalid": "Must be a list of objects with name and email."},
-    )
+    additional_attendees = Attendees(fields.Nested(Attendee), allow_none=True)
     external_calendar_provider = LowerCase(64)
     external_event_id = Text(255)
     previous_external_event_id = Text(255)
@@ -610,35 +629,64 @@ class HistoryQuery(Query):
 # -------------------------------------------------------------------------------- responses out
 
 
-class Plain(fields.Field[Any]):
-    """A value that goes out as it is."""
+class Shown(fields.Field[Any]):
+    """A value of a row as callers see it: as it is, under its own name or that of a column."""
+
+    def reader(self, name: str) -> Callable[[Row], Any]:
+        """What reads the value from a row."""
+        return itemgetter(self.attribute or name)
 
 
-class Instant(fields.Field[Any]):
+class Instant(Shown):
     """A time, as `2025-12-29T17:00:00Z`."""
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
-        return format_instant(value)
+    def reader(self, name: str) -> Callable[[Row], Any]:
+        """What reads the value from a row."""
+        column = self.attribute or name
+        return lambda row: format_instant(row[column])
 
 
-class Computed(fields.Field[Any]):
+class Computed(Shown):
     """A value worked out of the whole row."""
 
-    _CHECK_ATTRIBUTE = False
-
-    def __init__(self, of: Callable[[Any], Any]) -> None:
+    def __init__(self, of: Callable[[Row], Any]) -> None:
         super().__init__()
         self.of = of
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
-        return self.of(obj)
+    def reader(self, name: str) -> Callable[[Row], Any]:
+        """What works out the value from a row."""
+        return self.of
 
 
-def _host_name(meeting: Mapping[str, Any]) -> str | None:
+class ResponseSchema(Schema):
+    """What goes out, its keys in the order of their fields.
+
+    The rows come from the database, where nothing invalid is; so reading them needs none of what
+    marshmallow does on the way out, which takes four times as long.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers = [
+            (name, field.reader(name))
+            for name, field in self.dump_fields.items()
+            if isinstance(field, Shown)
+        ]
+
+    def dump_row(self, row: Row) -> Row:
+        """A row as callers see it."""
+        return {name: read(row) for name, read in self.readers}
+
+    def dump_rows(self, rows: list[Row]) -> list[Row]:
+        """Rows as callers see them."""
+        return [self.dump_row(row) for row in rows]
+
+
+def _host_name(meeting: Row) -> str | None:
     return full_name(meeting["host_first_name"], meeting["host_last_name"])
 
 
-def _host(meeting: Mapping[str, Any]) -> dict[str, Any] | None:
+def _host(meeting: Row) -> dict[str, Any] | None:
     if meeting["host_id"] is None:
         return None
     return {
@@ -648,46 +696,46 @@ def _host(meeting: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-class MeetingResponse(Schema):
+class MeetingResponse(ResponseSchema):
     """A meeting as POST /meetings answers it."""
 
-    id = Plain()
-    lead_id = Plain()
-    title = Plain()
+    id = Shown()
+    lead_id = Shown()
+    title = Shown()
     starts_at = Instant()
     ends_at = Instant()
     duration_minutes = Computed(lambda m: whole_minutes(m["ends_at"] - m["starts_at"]))
-    timezone = Plain()
+    timezone = Shown()
     status = Computed(shown_status)
-    meeting_url = Plain()
-    location_type = Plain()
-    location_details = Plain()
+    meeting_url = Shown()
+    location_type = Shown()
+    location_details = Shown()
     host_name = Computed(_host_name)
-    meeting_type = Plain(attribute="meeting_type_name")
-    attendee_name = Plain()
-    attendee_email = Plain()
-    external_calendar_provider = Plain()
-    external_event_id = Plain()
-    source = Plain()
+    meeting_type = Shown(attribute="meeting_type_name")
+    attendee_name = Shown()
+    attendee_email = Shown()
+    external_calendar_provider = Shown()
+    external_event_id = Shown()
+    source = Shown()
     created_at = Instant()
 
 
 class MeetingItem(MeetingResponse):
     """A meeting in full, as lists show it."""
 
-    confirmed_by_lead = Plain()
+    confirmed_by_lead = Shown()
     cancelled_at = Instant()
-    cancellation_reason = Plain()
-    no_show_reason = Plain()
+    cancellation_reason = Shown()
+    no_show_reason = Shown()
     outcome_at = Instant()
-    outcome_notes = Plain()
+    outcome_notes = Shown()
     updated_at = Instant()
     host = Computed(_host)
-    description = Plain()
-    attendee_phone = Plain()
-    additional_attendees = Plain()
-    meeting_type_id = Plain()
-    reschedules = Plain()
+    description = Shown()
+    attendee_phone = Shown()
+    additional_attendees = Shown()
+    meeting_type_id = Shown()
+    reschedules = Shown()
 
 
 def stats(counts: Mapping[str, int]) -> dict[str, Any]:
@@ -705,44 +753,44 @@ def stats(counts: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-class LeadResponse(Schema):
+class LeadResponse(ResponseSchema):
     """A lead in full."""
 
-    id = Plain()
-    first_name = Plain()
-    last_name = Plain()
-    email = Plain()
-    phone = Plain()
-    source = Plain()
-    company = Plain()
-    title = Plain()
-    external_id = Plain()
-    metadata = Plain()
+    id = Shown()
+    first_name = Shown()
+    last_name = Shown()
+    email = Shown()
+    phone = Shown()
+    source = Shown()
+    company = Shown()
+    title = Shown()
+    external_id = Shown()
+    metadata = Shown()
     created_at = Instant()
     updated_at = Instant()
 
 
-class LeadSummary(Schema):
+class LeadSummary(ResponseSchema):
     """A lead above its history."""
 
-    id = Plain()
-    first_name = Plain()
-    last_name = Plain()
-    phone = Plain()
-    email = Plain()
-    source = Plain()
+    id = Shown()
+    first_name = Shown()
+    last_name = Shown()
+    phone = Shown()
+    email = Shown()
+    source = Shown()
     created_at = Instant()
 
 
-class ActivityResponse(Schema):
+class ActivityResponse(ResponseSchema):
     """One line of a lead's history."""
 
     type = Computed(lambda activity: "activity")
     channel = Computed(lambda activity: CHANNEL)
-    activity_type = Plain()
-    title = Plain()
-    description = Plain()
-    actor_type = Plain()
-    meeting_id = Plain()
-    changes = Plain()
+    activity_type = Shown()
+    title = Shown()
+    description = Shown()
+    actor_type = Shown()
+    meeting_id = Shown()
+    changes = Shown()
     timestamp = Instant(attribute="created_at")

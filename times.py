@@ -120,11 +120,12 @@ def _span_faults(
     starts_at: datetime, ends_at: datetime, minutes: int | None
 ) -> dict[str, list[str]]:
     span = ends_at - starts_at
-    if span <= timedelta(0):
-        return {"ends_at": ["Must be after starts_at."]}
-    if not SHORTEST <= span <= LONGEST:
-        return {"ends_at": ["Must be from 1 minute to 31 days after starts_at."]}
+    wrong = {}
     if minutes is not None and span // SHORTEST != minutes:
         sentence = f"The times are {span // SHORTEST} minutes apart; duration_minutes is {minutes}."
-        return {"ends_at": [sentence], "duration_minutes": [sentence]}
-    return {}
+        wrong = {"ends_at": [sentence], "duration_minutes": [sentence]}
+    if span <= timedelta(0):
+        wrong["ends_at"] = ["Must be after starts_at."]
+    elif not SHORTEST <= span <= LONGEST:
+        wrong["ends_at"] = ["Must be from 1 minute to 31 days after starts_at."]
+    return wrong

@@ -1,4 +1,4 @@
-"""How gunicorn serves: `gunicorn --config config/gunicorn.py`."""
+"""How gunicorn serves; `python -m config.serve` starts it."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from config.logging import configuration  # noqa: E402
 from config.settings import VAR, SettingsError, read_settings  # noqa: E402
-from database import db, use  # noqa: E402
+from database import db  # noqa: E402
 from services import migrations  # noqa: E402
 from services.errors import Unavailable  # noqa: E402
 
@@ -120,13 +120,15 @@ class Log(Logger):
 
 def on_starting(server: Arbiter) -> None:
     """Refuse to start on a database that is behind; one that is away may come back."""
-    use(settings.database_url, 1, settings.db_timeout_seconds)
     try:
-        migrations.check()
+        migrations.check()  # on the database that the application, loaded by now, uses
     except Unavailable as behind:
         raise SystemExit(behind.message) from None
-    except PeeweeException as error:
-        server.log.warning("The database does not answer yet: %s", " ".join(str(error).split()))
+    except (PeeweeException, OSError) as error:
+        why = " ".join(str(error).split())
+        if not db.may_come_back:
+            raise SystemExit(f"DATABASE_URL: the database cannot be opened: {why}") from None
+        server.log.warning("The database does not answer yet: %s", why)
     finally:
         db.close_all()  # a connection must not live through a fork
 

@@ -53,10 +53,12 @@ def configuration(level: str, format: str) -> dict[str, Any]:
     """A configuration for `logging.config.dictConfig`; the root logger is left to its owner."""
     formatter = JsonFormatter if format == "json" else TextFormatter
     own = {"level": level, "handlers": ["stderr"]}
+    # gunicorn's DEBUG lines hold paths as they came.
+    servers = own | {"level": "INFO" if level == "DEBUG" else level}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {"meetings": own, "gunicorn.error": own},
+        "loggers": {"meetings": own, "gunicorn.error": servers},
     }

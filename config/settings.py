@@ -46,8 +46,10 @@ def check_database_url(url: str) -> None:
             )
     elif url.startswith(("postgresql://", "postgres://")):
         try:
-            psycopg.conninfo.conninfo_to_dict(url)
-        except psycopg.ProgrammingError as error:
+            ports = str(psycopg.conninfo.conninfo_to_dict(url).get("port") or 5432)
+            if not all(0 < int(port) < 65536 for port in ports.split(",")):
+                raise ValueError("no such port")
+        except (psycopg.ProgrammingError, ValueError) as error:
             raise ValidationError("not a PostgreSQL URL that libpq can read") from error
     else:
         raise ValidationError("must begin with sqlite:/// or postgresql://")

@@ -181,7 +181,7 @@ class ExternalEvent(Table):
     client = ForeignKeyField(Client, index=False)
     provider = CharField(64)
     event_id = CharField(255)
-    meeting = ForeignKeyField(Meeting, deferrable="INITIALLY DEFERRED", index=False)
+    meeting = ForeignKeyField(Meeting, deferrable="INITIALLY DEFERRED")
 
     class Meta:
         table_name = "external_events"

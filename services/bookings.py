@@ -1,12 +1,16 @@
 """Bookings: logging each as a meeting exactly once, and what a replay does to the meeting."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from database import Param, Prepared, Row, insert, transaction
+from database import Param, Prepared, Row, fetch_among, insert, transaction
 from models import SOURCE, ExternalEvent, Lead, Meeting, full_name, new_id, shown_status
 from services import leads, meeting_types, timeline, users
-from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound
+from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
+from services.many import ROWS_A_TRANSACTION, Judged, alone
 from services.meetings import with_host_and_type
 from times import format_instant, utc_now
 
@@ -25,6 +29,20 @@ PLAIN_FIELDS = (
 )
 # The columns that stay as they were when the meeting was logged.
 FIXED = {"id", "client_id", "lead_id", "external_calendar_provider", "source", "created_at"}
+
+
+def _with_lead() -> Any:
+    return (
+        with_host_and_type(
+            Lead.email.alias("lead_email"),
+            Lead.first_name.alias("lead_first_name"),
+            Lead.last_name.alias("lead_last_name"),
+            Lead.phone.alias("lead_phone"),
+        )
+        .switch(Meeting)
+        .join(Lead, on=(Meeting.lead == Lead.id))
+    )
+
 
 INSERT_EXTERNAL_EVENT = insert(ExternalEvent, unless_taken=True)
 INSERT_MEETING = insert(Meeting)
@@ -46,16 +64,9 @@ POINT_EXTERNAL_EVENT = Prepared(
 )
 MEETING_OF_EXTERNAL_EVENT = Prepared(
     lambda: (
-        with_host_and_type(
-            Lead.email.alias("lead_email"),
-            Lead.first_name.alias("lead_first_name"),
-            Lead.last_name.alias("lead_last_name"),
-            Lead.phone.alias("lead_phone"),
-        )
+        _with_lead()
         .switch(Meeting)
         .join(ExternalEvent, on=(ExternalEvent.meeting == Meeting.id))
-        .switch(Meeting)
-        .join(Lead, on=(Meeting.lead == Lead.id))
         .where(
             ExternalEvent.client == Param(ExternalEvent.client),
             ExternalEvent.provider == Param(ExternalEvent.provider),
@@ -66,12 +77,55 @@ MEETING_OF_EXTERNAL_EVENT = Prepared(
 )
 
 
+Result = tuple[Row, bool] | ServiceError  # a meeting and whether it is new, or why not
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A booking among many, with the meeting it will be unless it is one already."""
+
+    booking: Row
+    lead: Row
+    references: Row
+    event: Any  # the columns of its pair, or None
+    meeting: Row
+
+
+@dataclass(frozen=True)
+class Directory:
+    """How to find whom a booking names: asking for each, or among all that many bookings name."""
+
+    host: Callable[[str], Row | None]
+    meeting_type: Callable[[str], Row | None]
+    lead: Callable[[Row], Row | None]
+
+
+def _ask_for_each(client_id: str) -> Directory:
+    return Directory(
+        partial(users.find_or_none, client_id),
+        partial(meeting_types.find_or_none, client_id),
+        partial(leads.find_named_or_none, client_id),
+    )
+
+
+def _fetch_all(client_id: str, bookings: list[Row]) -> Directory:
+    hosts = users.find_all(client_id, [b["host_email"] for b in bookings if b.get("host_email")])
+    types = meeting_types.find_all(
+        client_id, [b["meeting_type_id"] for b in bookings if b.get("meeting_type_id")]
+    )
+    return Directory(
+        lambda email: hosts.get(email.lower()),
+        types.get,
+        leads.find_all_named(client_id, bookings),
+    )
+
+
 def wrong_references(client_id: str, booking: Row) -> dict[str, list[str]]:
     """What only the database knows to be wrong with a booking: field → sentences.
 
     `booking` may be part of one, where the rest was refused already.
     """
-    return _references(client_id, booking)[1]
+    return _references(client_id, booking, _ask_for_each(client_id))[1]
 
 
 @transaction
@@ -82,20 +136,109 @@ def log(client_id: str, booking: Row) -> tuple[Row, bool]:
     times. Returns the meeting and whether it is new. Raises InvalidRequest for an unknown host or
     meeting type, LeadNotFound, ExternalEventConflict.
     """
-    references, wrong = _references(client_id, booking)
+    return _log(client_id, booking, _ask_for_each(client_id))
+
+
+def _log(client_id: str, booking: Row, directory: Directory) -> tuple[Row, bool]:
+    references, wrong = _references(client_id, booking, directory)
     if wrong:
         raise InvalidRequest(wrong)
-    lead = leads.find_named_or_none(client_id, booking)
-    now, meeting_id = utc_now(), new_id()
+    lead = directory.lead(booking)
+    meeting_id = new_id()
     known = _claim(client_id, booking, meeting_id)
-    if known is None:
-        if lead is None:
-            raise LeadNotFound(leads.naming(booking))  # and the claim is rolled back
-        meeting = _new_meeting(meeting_id, lead, booking, references, now)
-        INSERT_MEETING.run(**meeting)
-        record_scheduled(meeting)
-        return meeting, True
-    return _replay(known, lead, booking, references), False
+    if known is not None:
+        return _replay(known, lead, booking, references), False
+    if lead is None:
+        raise LeadNotFound(leads.naming(booking))  # and the claim is rolled back
+    meeting = _new_meeting(meeting_id, lead, booking, references)
+    INSERT_MEETING.run(**meeting)
+    timeline.write(_scheduled(meeting))
+    return meeting, True
+
+
+def log_many(client_id: str, rows: list[Judged]) -> list[Result]:
+    """Log bookings, each as if it came alone; an error takes the place of a failed one's result.
+
+    A transaction holds a part of them: killed half-way, this leaves meetings whole, and the same
+    bookings sent again complete the rest.
+    """
+    return [
+        result
+        for start in range(0, len(rows), ROWS_A_TRANSACTION)
+        for result in _log_part(client_id, rows[start : start + ROWS_A_TRANSACTION])
+    ]
+
+
+@transaction
+def _log_part(client_id: str, rows: list[Judged]) -> list[Result]:
+    """Log bookings in their order: together as far as they have nothing to do with each other.
+
+    A booking that shares an external id with one before it waits until that is stored; one of an
+    unknown lead, or of a booking that had another id before, is logged by itself.
+    """
+    directory = _fetch_all(client_id, [given for given, _ in rows])
+    results: dict[int, Result] = {}
+    run: dict[int, Candidate] = {}
+    for index, (given, wrong) in enumerate(rows):
+        references, unknown = _references(client_id, given, directory)
+        if wrong or unknown:
+            results[index] = InvalidRequest(unknown | wrong)
+            continue
+        lead, event = directory.lead(given), external_event(given)
+        by_itself = given.get("previous_external_event_id") is not None
+        if lead is None or by_itself or (event and event in [one.event for one in run.values()]):
+            results |= _log_run(client_id, run)
+            run = {}
+        if lead is None or by_itself:
+            results[index] = alone(_log, client_id, given, directory)
+        else:
+            meeting = _new_meeting(new_id(), lead, given, references)
+            run[index] = Candidate(given, lead, references, event, meeting)
+    results |= _log_run(client_id, run)
+    return [results[index] for index in range(len(rows))]
+
+
+def _log_run(client_id: str, run: dict[int, Candidate]) -> dict[int, Result]:
+    """Log bookings of different external events together."""
+    known = _insert_free(client_id, list(run.values()))
+    return {
+        index: (one.meeting, True)
+        if one.meeting["id"] not in known
+        else alone(_replay_known, known[one.meeting["id"]], one)
+        for index, one in run.items()
+    }
+
+
+def _replay_known(meeting: Row, one: Candidate) -> tuple[Row, bool]:
+    return _replay(meeting, one.lead, one.booking, one.references), False
+
+
+def _insert_free(client_id: str, run: list[Candidate]) -> dict[str, Row]:
+    """Store the meetings whose pair was free; return what the others, by id, are known as."""
+    with_event = [one for one in run if one.event]
+    INSERT_EXTERNAL_EVENT.run_many(
+        [
+            {**one.event, "client_id": client_id, "meeting_id": one.meeting["id"]}
+            for one in with_event
+        ]
+    )
+    query = ExternalEvent.select().where(ExternalEvent.client == client_id)
+    wanted = [one.event["event_id"] for one in with_event]
+    owners = {
+        (row["provider"], row["event_id"]): row["meeting_id"]
+        for row in fetch_among(query, ExternalEvent.event_id, wanted)
+    }
+    owner_of = {
+        one.meeting["id"]: owners[one.event["provider"], one.event["event_id"]]
+        for one in with_event
+    }
+    taken = {own: owner for own, owner in owner_of.items() if own != owner}
+    free = [one.meeting for one in run if one.meeting["id"] not in taken]
+    INSERT_MEETING.run_many(free)
+    timeline.record_many([_scheduled(meeting) for meeting in free])
+    known = _with_lead().where(Meeting.client == client_id).order_by(Meeting.id)
+    rows = {row["id"]: row for row in fetch_among(known, Meeting.id, taken.values(), lock=True)}
+    return {own: rows[owner] for own, owner in taken.items()}
 
 
 def _claim(client_id: str, booking: Row, meeting_id: str) -> Row | None:
@@ -164,19 +307,21 @@ def _names_lead_of(meeting: Row, booking: Row) -> bool:
     return email == (meeting["lead_email"] or "").lower() or email in meeting["matched_emails"]
 
 
-def _references(client_id: str, booking: Row) -> tuple[Row, dict[str, list[str]]]:
+def _references(
+    client_id: str, booking: Row, directory: Directory
+) -> tuple[Row, dict[str, list[str]]]:
     """The columns that a booking's host and type set or clear, and what is wrong with the two."""
     columns: Row = {}
     wrong: dict[str, list[str]] = {}
     if "host_email" in booking:
         email = booking["host_email"]
-        host = users.find_or_none(client_id, email) if email else None
+        host = directory.host(email) if email else None
         columns |= host_columns(host)
         if email and (host is None or not (host["active"] or _hosts(client_id, host, booking))):
             wrong["host_email"] = ["No active user of yours has this email."]
     if "meeting_type_id" in booking:
         type_id = booking["meeting_type_id"]
-        meeting_type = meeting_types.find_or_none(client_id, type_id) if type_id else None
+        meeting_type = directory.meeting_type(type_id) if type_id else None
         columns |= type_columns(meeting_type)
         if type_id and meeting_type is None:
             wrong["meeting_type_id"] = ["No meeting type of yours has this id."]
@@ -233,8 +378,8 @@ def _given(booking: Row, defaults: Row) -> Row:
     }
 
 
-def _new_meeting(meeting_id: str, lead: Row, booking: Row, references: Row, now: Any) -> Row:
-    defaults = _defaults(lead)
+def _new_meeting(meeting_id: str, lead: Row, booking: Row, references: Row) -> Row:
+    defaults, now = _defaults(lead), utc_now()
     return {
         "id": meeting_id,
         "client_id": lead["client_id"],
@@ -368,10 +513,9 @@ def _as_told(meeting: Row) -> Row:
     }
 
 
-def record_scheduled(meeting: Row) -> None:
-    """Tell the booking of a new meeting on its lead's timeline."""
+def _scheduled(meeting: Row) -> Row:
     starts_at, ends_at = format_instant(meeting["starts_at"]), format_instant(meeting["ends_at"])
-    timeline.record(
+    return timeline.activity(
         meeting["client_id"],
         meeting["lead_id"],
         "meeting_scheduled",

@@ -106,9 +106,10 @@ def list_keys(client_id: str) -> list[Row]:
 @transaction
 def revoke_key(key_id: str) -> Row:
     """Revoke a key, from now on and everywhere; no-op on a revoked one. Raises UnknownName."""
+    key = None
     if is_uuid(key_id):
-        REVOKE_KEY.run(id=key_id, revoked_at=utc_now())
-    key = KEY_BY_ID.row_or_none(id=key_id) if is_uuid(key_id) else None
+        REVOKE_KEY.run(id=key_id.lower(), revoked_at=utc_now())
+        key = KEY_BY_ID.row_or_none(id=key_id.lower())
     if key is None:
         raise UnknownName(f"There is no key with the id {key_id!r}.")
     return key

@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+SENTENCES = 20  # of a message; the details name everything
+
 
 class ServiceError(Exception):
     """A request that cannot be done, said in a sentence; `details` is field → list of sentences."""
@@ -28,7 +30,11 @@ class InvalidRequest(ServiceError):
     status, code, title = 400, "validation_error", "Validation error"
 
     def __init__(self, details: dict[Any, Any]) -> None:
-        super().__init__(" ".join(_sentences(details)), details)
+        sentences = _sentences(details)
+        message = " ".join(sentences[:SENTENCES])
+        if len(sentences) > SENTENCES:
+            message += f" And {len(sentences) - SENTENCES} more, in details."
+        super().__init__(message, details)
 
 
 class MissingApiKey(ServiceError):
@@ -98,6 +104,9 @@ class PayloadTooLarge(ServiceError):
     """The body is over its limit."""
 
     status, code, title = 413, "payload_too_large", "Payload too large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body may be at most {limit} bytes long.")
 
 
 class Unavailable(ServiceError):

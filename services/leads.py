@@ -1,17 +1,23 @@
 """Leads: creating, finding, changing and listing the people sold to."""
 
-import json
-import re
 import unicodedata
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from peewee import IntegrityError
+from peewee import IntegrityError, Select, fn
 
-from database import Param, Prepared, Row, fetch, insert, transaction
-from models import SOURCE, Lead, full_name, new_id
+from database import Param, Prepared, Row, fetch, fetch_among, insert, transaction
+from models import SOURCE, Lead, full_name, metadata_fault, new_id, to_json
 from services import timeline
-from services.errors import ExternalIdConflict, InvalidRequest, LeadNotFound, Unavailable
+from services.errors import (
+    ExternalIdConflict,
+    InvalidRequest,
+    LeadNotFound,
+    ServiceError,
+    Unavailable,
+)
+from services.many import ROWS_A_TRANSACTION, Judged, alone
 from times import utc_now
 
 EDITABLE = (
@@ -25,11 +31,9 @@ EDITABLE = (
     "external_id",
     "metadata",
 )
-METADATA_KEYS = 100
-METADATA_BYTES = 64 * 1024
-
 FIELD_SEPARATOR, PHONE_DIGITS = "\x1f", "\x1e"  # cannot occur in text that was let in
-PHONE_LIKE = re.compile(r"[\d\s()+./-]*\d[\d\s()+./-]*")
+# What may stand between the digits of a phone number: spaces, dashes, brackets and these.
+PHONE_CATEGORIES, PHONE_SIGNS = {"Nd", "Zs", "Pd", "Ps", "Pe"}, "+./,*#"
 
 INSERT_LEAD = insert(Lead, unless_taken=True)
 UPDATE_LEAD = Prepared(
@@ -81,6 +85,38 @@ def find_named_or_none(client_id: str, booking: Row) -> Row | None:
     return LEAD_BY_EMAIL.row_or_none(client_id=client_id, email_key=email_key)
 
 
+def find_all_named(client_id: str, bookings: list[Row]) -> Callable[[Row], Row | None]:
+    """The leads that many bookings name, in two queries; returns how to find that of each."""
+    ids = {given["lead_id"] for given in bookings if given.get("lead_id")}
+    emails = {
+        given["lead_email"].lower()
+        for given in bookings
+        if given.get("lead_email") and not given.get("lead_id")
+    }
+    everyone = Lead.select().where(Lead.client == client_id)
+    place = fn.ROW_NUMBER().over(
+        partition_by=[Lead.email_key],
+        order_by=[Lead.updated_at.desc(), Lead.created_at.desc(), Lead.id.desc()],
+    )
+    ranked = Lead.select(Lead.id, place.alias("place")).where(
+        Lead.client == client_id, Lead.email_key.in_(sorted(emails))
+    )
+    latest = Select((ranked,), (ranked.c.id,)).where(ranked.c.place == 1)
+    by_id = {row["id"]: row for row in fetch_among(everyone, Lead.id, ids)}
+    by_email = (
+        {row["email_key"]: row for row in fetch(everyone.where(Lead.id.in_(latest)))}
+        if emails
+        else {}
+    )
+
+    def find(booking: Row) -> Row | None:
+        if booking.get("lead_id") is not None:
+            return by_id.get(booking["lead_id"])
+        return by_email.get((booking.get("lead_email") or "").lower())
+
+    return find
+
+
 def naming(booking: Row) -> str:
     """How a booking names its lead, for a person."""
     if booking.get("lead_id") is not None:
@@ -94,11 +130,76 @@ def create(client_id: str, given: Row) -> tuple[Row, bool]:
 
     Raises InvalidRequest where `metadata` grows over its limits.
     """
+    return _create(client_id, given)
+
+
+def create_many(client_id: str, rows: list[Judged]) -> list[tuple[Row, bool] | ServiceError]:
+    """Create leads, or update them, each as if it came alone; an error takes a failed one's place.
+
+    A transaction holds a part of them: killed half-way, this leaves leads whole.
+    """
+    return [
+        result
+        for start in range(0, len(rows), ROWS_A_TRANSACTION)
+        for result in _create_part(client_id, rows[start : start + ROWS_A_TRANSACTION])
+    ]
+
+
+@transaction
+def _create_part(client_id: str, rows: list[Judged]) -> list[tuple[Row, bool] | ServiceError]:
+    results: dict[int, tuple[Row, bool] | ServiceError] = {}
+    new: dict[int, Row] = {}
+    seen: set[str] = set()
+    for index, (given, wrong) in enumerate(rows):
+        external_id = given.get("external_id")
+        try:
+            if wrong:
+                raise InvalidRequest(wrong)
+            if external_id not in seen:
+                new[index] = _new_lead(client_id, given)
+        except InvalidRequest as error:
+            results[index] = error
+        if external_id is not None:
+            seen.add(external_id)
+    for index, lead in _insert_free(client_id, new).items():
+        results[index] = lead, True
+    for index, (given, _) in enumerate(rows):
+        if index not in results:
+            results[index] = alone(_create, client_id, given)
+    return [results[index] for index in range(len(rows))]
+
+
+def _insert_free(client_id: str, new: dict[int, Row]) -> dict[int, Row]:
+    """Store those of the leads whose external id was free, with their timeline entries."""
+    INSERT_LEAD.run_many(list(new.values()))
+    wanted = [lead["external_id"] for lead in new.values() if lead["external_id"] is not None]
+    query = Lead.select(Lead.id, Lead.external_id).where(Lead.client == client_id)
+    owners = {row["external_id"]: row["id"] for row in fetch_among(query, Lead.external_id, wanted)}
+    free = {
+        index: lead
+        for index, lead in new.items()
+        if owners.get(lead["external_id"], lead["id"]) == lead["id"]
+    }
+    timeline.record_many([_created(lead) for lead in free.values()])
+    return free
+
+
+def _created(lead: Row) -> Row:
+    return timeline.activity(
+        lead["client_id"], lead["id"], "lead_created", "Lead created", lead["created_at"]
+    )
+
+
+def _new_lead(client_id: str, given: Row) -> Row:
     now = utc_now()
     lead = _with_given(dict.fromkeys(EDITABLE) | {"source": SOURCE, "metadata": {}}, given)
-    lead |= {"id": new_id(), "client_id": client_id, "created_at": now, "updated_at": now}
+    return lead | {"id": new_id(), "client_id": client_id, "created_at": now, "updated_at": now}
+
+
+def _create(client_id: str, given: Row) -> tuple[Row, bool]:
+    lead = _new_lead(client_id, given)
     if INSERT_LEAD.run(**lead):
-        timeline.record(client_id, lead["id"], "lead_created", "Lead created", now)
+        timeline.write(_created(lead))
         return lead, True
     stored = LEAD_BY_EXTERNAL_ID_LOCKED.row_or_none(
         client_id=client_id, external_id=lead["external_id"]
@@ -136,7 +237,10 @@ def list_leads(client_id: str, query: Row) -> tuple[list[Row], bool]:
 def _change(lead: Row, given: Row) -> Row:
     after = _with_given(lead, given)
     changes = {
-        field: [lead[field], after[field]] for field in EDITABLE if lead[field] != after[field]
+        field: [lead[field], after[field]]
+        for field in EDITABLE
+        # As JSON, since to Python 1, 1.0 and True are equal.
+        if to_json(lead[field]) != to_json(after[field])
     }
     if not changes:
         return lead
@@ -172,15 +276,8 @@ def _with_given(lead: Row, given: Row) -> Row:
 
 def _merged(stored: Row, given: Row) -> Row:
     metadata = {key: value for key, value in (stored | given).items() if value is not None}
-    size = len(json.dumps(metadata, ensure_ascii=False).encode())
-    if len(metadata) > METADATA_KEYS:
-        raise InvalidRequest(
-            {"metadata": [f"Must hold at most {METADATA_KEYS} keys, not {len(metadata)}."]}
-        )
-    if size > METADATA_BYTES:
-        raise InvalidRequest(
-            {"metadata": [f"Must be at most {METADATA_BYTES} bytes of JSON, not {size}."]}
-        )
+    if fault := metadata_fault(metadata):
+        raise InvalidRequest({"metadata": [fault]})
     return metadata
 
 
@@ -189,7 +286,13 @@ def _fold(text: str) -> str:
 
 
 def _digits(text: str) -> str:
-    return "".join(character for character in text if character.isdecimal())
+    return "".join(str(unicodedata.decimal(sign)) for sign in text if sign.isdecimal())
+
+
+def _is_phone_like(text: str) -> bool:
+    return any(sign.isdecimal() for sign in text) and all(
+        sign in PHONE_SIGNS or unicodedata.category(sign) in PHONE_CATEGORIES for sign in text
+    )
 
 
 def _search_key(lead: Row) -> str:
@@ -200,6 +303,6 @@ def _search_key(lead: Row) -> str:
 
 def _matches(search: str) -> Any:
     condition = Lead.search_key.contains(_fold(search))
-    if PHONE_LIKE.fullmatch(search):
+    if _is_phone_like(search):
         condition |= Lead.search_key.ilike(f"%{PHONE_DIGITS}%{_digits(search)}%")
     return condition

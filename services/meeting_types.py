@@ -2,7 +2,7 @@
 
 from peewee import IntegrityError
 
-from database import Param, Prepared, Row, insert, transaction
+from database import Param, Prepared, Row, fetch_among, insert, transaction
 from models import MeetingType, new_id
 from services.errors import NameTaken
 from times import utc_now
@@ -41,3 +41,9 @@ def list_all(client_id: str) -> list[Row]:
 def find_or_none(client_id: str, meeting_type_id: str) -> Row | None:
     """The client's meeting type with an id."""
     return TYPE_BY_ID.row_or_none(client_id=client_id, id=meeting_type_id)
+
+
+def find_all(client_id: str, ids: list[str]) -> dict[str, Row]:
+    """The client's meeting types with any of the ids, by id."""
+    query = MeetingType.select().where(MeetingType.client == client_id)
+    return {row["id"]: row for row in fetch_among(query, MeetingType.id, ids)}

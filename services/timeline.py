@@ -32,22 +32,44 @@ def record(
     changes: Changes | None = None,
 ) -> None:
     """Write one activity, in the transaction of the change it tells of."""
-    INSERT_ACTIVITY.run(
-        client_id=client_id,
-        lead_id=lead_id,
-        meeting_id=meeting_id,
-        activity_type=activity_type,
-        title=title,
-        description=description or (changes and f"Changed: {', '.join(changes)}"),
-        actor_type=SOURCE,
-        changes=changes,
-        created_at=at,
-    )
+    row = activity(client_id, lead_id, activity_type, title, at)
+    row |= {"description": description, "meeting_id": meeting_id, "changes": changes}
+    if changes and description is None:
+        row["description"] = f"Changed: {', '.join(changes)}"
+    write(row)
+
+
+def write(row: Row) -> None:
+    """Write one activity that is a row already."""
+    INSERT_ACTIVITY.run(**row)
+
+
+def activity(
+    client_id: str, lead_id: str, activity_type: str, title: str, at: datetime, **more: Any
+) -> Row:
+    """The row of an activity, for `record_many`."""
+    return {
+        "client_id": client_id,
+        "lead_id": lead_id,
+        "meeting_id": None,
+        "activity_type": activity_type,
+        "title": title,
+        "description": None,
+        "actor_type": SOURCE,
+        "changes": None,
+        "created_at": at,
+        **more,
+    }
+
+
+def record_many(activities: list[Row]) -> None:
+    """Write activities in their order, in the transaction of the changes they tell of."""
+    INSERT_ACTIVITY.run_many(activities)
 
 
 def list_activities(client_id: str, lead_id: str, query: Row) -> list[Row]:
     """A lead's activities, oldest first; `query` has limit, offset and perhaps channels."""
-    if CHANNEL not in query.get("channel", (CHANNEL,)):
+    if CHANNEL not in (query.get("channel") or {CHANNEL}):
         return []
     return ACTIVITIES_OF_LEAD.rows(
         client_id=client_id, lead_id=lead_id, limit=query["limit"], offset=query["offset"]

@@ -2,7 +2,7 @@
 
 from peewee import IntegrityError
 
-from database import Param, Prepared, Row, insert, transaction
+from database import Param, Prepared, Row, fetch_among, insert, transaction
 from models import User, new_id
 from services.errors import NameTaken, UnknownName
 from times import utc_now
@@ -51,6 +51,13 @@ def list_all(client_id: str) -> list[Row]:
 def find_or_none(client_id: str, email: str) -> Row | None:
     """The client's user with an email, in any case, active or not."""
     return USER_BY_EMAIL.row_or_none(client_id=client_id, email_key=email.lower())
+
+
+def find_all(client_id: str, emails: list[str]) -> dict[str, Row]:
+    """The client's users with any of the emails, by email in lower case."""
+    query = User.select().where(User.client == client_id)
+    rows = fetch_among(query, User.email_key, [email.lower() for email in emails])
+    return {row["email_key"]: row for row in rows}
 
 
 @transaction

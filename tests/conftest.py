@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -220,3 +221,16 @@ def count_queries(app: Flask) -> Any:
         database.db.query_hooks.remove(hook)
 
     return count
+
+
+def hold_write_lock(kind: str, url: str) -> Any:
+    """Keep every writer waiting until the connection returned is closed."""
+    if kind == "sqlite":
+        file = sqlite3.connect(
+            url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
+        )
+        file.execute("BEGIN IMMEDIATE")
+        return file
+    server = psycopg.connect(url)
+    server.execute("LOCK TABLE meetings, external_events IN EXCLUSIVE MODE")
+    return server

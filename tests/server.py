@@ -56,7 +56,7 @@ class Server:
             **self.environment,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "config/gunicorn.py"],
+            [sys.executable, "-m", "config.serve"],
             cwd=self.house,
             env=environment,
             stdout=subprocess.PIPE,

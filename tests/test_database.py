@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from conftest import booking, using
+from conftest import booking, hold_write_lock, using
 from peewee import IntegrityError, Tuple
 from playhouse.schema_diff import diff_models
 
@@ -338,8 +338,22 @@ class TestUnavailable:
         self.expect(answer)
         assert "flask --app app db upgrade" in answer.json["message"]
 
+    def test_a_database_that_was_never_migrated(self, app, api, empty_databases):
+        with using(empty_databases()):
+            answer = api.get("/leads")
+
+        self.expect(answer)
+        assert "flask --app app db upgrade" in answer.json["message"]
+
+    def test_a_file_that_is_no_database(self, api, tmp_path):
+        path = tmp_path / "junk.db"
+        path.write_bytes(b"junk" * 2000)
+        with using(f"sqlite:///{path}"):
+            self.expect(api.get("/leads"))
+            self.expect(api.http.get("/readyz"))
+
     def test_a_lock_held_past_the_timeout(self, kind, api, lead, database_url):
-        holder = _hold_write_lock(kind, database_url)
+        holder = hold_write_lock(kind, database_url)
         with using(database_url, timeout_seconds=0.3):
             began = time.monotonic()
             answer = api.post("/meetings", json=booking())
@@ -383,13 +397,3 @@ class TestUnavailable:
 
             self.expect(answer)
             assert api.get("/leads").status_code == 200
-
-
-def _hold_write_lock(kind, url):
-    if kind == "sqlite":
-        connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-        connection.execute("BEGIN IMMEDIATE")
-        return connection
-    connection = psycopg.connect(url)
-    connection.execute("LOCK TABLE meetings, external_events IN ACCESS EXCLUSIVE MODE")
-    return connection

@@ -192,6 +192,11 @@ def test_an_end_and_a_duration_that_disagree_are_both_refused(minutes):
     assert set(faults(duration_minutes=minutes)) == {"ends_at", "duration_minutes"}
 
 
+@pytest.mark.parametrize("ends_at", ["2025-12-29T13:00:00", "2026-02-28T14:00:00"])
+def test_a_wrong_end_does_not_hide_that_the_duration_disagrees(ends_at):
+    assert set(faults(ends_at=ends_at, duration_minutes=60)) == {"ends_at", "duration_minutes"}
+
+
 def test_a_duration_counts_elapsed_minutes_across_a_clock_change():
     loaded = load(
         starts_at="2026-04-04T23:30",  # the hour from 23:00 happens twice that night

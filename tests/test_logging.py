@@ -6,7 +6,7 @@ import logging
 import pytest
 from conftest import booking
 
-from config.logging import JsonFormatter, TextFormatter, mask_path
+from config.logging import JsonFormatter, TextFormatter, configuration, mask_path
 
 
 @pytest.fixture
@@ -55,6 +55,11 @@ def test_no_secret_is_logged_wherever_it_was_sent(api, lead, lines):
     for secret in (api.key, "stark", "gmail", "nxr_live", "forged", "Discovery"):
         assert secret not in text
     assert len(text.splitlines()) == 6
+
+
+def test_the_server_below_tells_no_paths_either():
+    assert configuration("DEBUG", "text")["loggers"]["gunicorn.error"]["level"] == "INFO"
+    assert configuration("ERROR", "text")["loggers"]["gunicorn.error"]["level"] == "ERROR"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Section 2: every field of POST /meetings, its default and its bounds, and which lead it is."""
 
+import time
 from uuid import uuid4
 
 import pytest
@@ -138,6 +139,7 @@ def test_every_field_is_stored(api, lead, host, meeting_type):
                 {"name": "Rhodey", "email": "rhodey@example.com"},
                 {"email": "nobody@example.com"},
                 {"name": "", "email": " x@example.com "},
+                {"name": None, "email": "y@example.com"},
             ],
         ),
     )
@@ -159,6 +161,7 @@ def test_every_field_is_stored(api, lead, host, meeting_type):
         {"name": "Rhodey", "email": "rhodey@example.com"},
         {"email": "nobody@example.com"},
         {"email": "x@example.com"},
+        {"email": "y@example.com"},
     ]
 
 
@@ -271,6 +274,17 @@ def test_a_wrong_value_is_refused_by_name(api, lead, field, value):
 )
 def test_an_inner_address_is_a_url_too(api, lead, url):
     assert api.post("/meetings", json=booking(meeting_url=url)).status_code == 201
+
+
+def test_very_many_further_attendees_are_refused_without_looking_at_each(api, lead):
+    began = time.monotonic()
+
+    answer = api.post("/meetings", json=booking(additional_attendees=[1] * 300_000))
+
+    assert answer.json["details"] == {
+        "additional_attendees": ["Must hold at most 100 attendees, not 300000."]
+    }
+    assert time.monotonic() - began < 2
 
 
 def test_a_hundred_further_attendees_are_taken(api, lead):

@@ -9,7 +9,8 @@ from config.settings import ROOT, SettingsError, read_settings
 
 BAD = {
     "DATABASE_URL": ["mysql://x", "sqlite://", "sqlite:///", "sqlite:///:memory:",
-                     "sqlite:///a.db?x=1", "postgresql://[", "postgresql://h/d?nonsense=1"],
+                     "sqlite:///a.db?x=1", "postgresql://[", "postgresql://h/d?nonsense=1",
+                     "postgresql://h:x/d", "postgresql://h:99999/d"],
     "PORT": ["0", "65536", "http", "80.5"],
     "WEB_CONCURRENCY": ["0", "65", "many"],
     "THREADS": ["0", "257"],
@@ -65,18 +66,39 @@ def test_the_environment_wins_over_the_file(monkeypatch, tmp_path):
     assert (settings.port, settings.threads, settings.db_pool_size) == (8002, 2, 2)
 
 
-@pytest.mark.parametrize("program", [["flask", "--app", "app", "clients", "list"],
-                                     ["gunicorn", "--config", "config/gunicorn.py"]])  # fmt: skip
-def test_a_bad_value_stops_the_start_with_that_line(program):
+def start(program, **environment):
     result = subprocess.run(
         [sys.executable, "-m", *program],
-        env={"PATH": "/usr/bin:/bin", "PORT": "http"},
+        env={"PATH": "/usr/bin:/bin", **environment},
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=30,
     )
-
     assert result.returncode != 0
-    [line] = result.stderr.strip().splitlines()
-    assert "PORT" in line
+    return result.stderr.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    "program", [["flask", "--app", "app", "clients", "list"], ["config.serve"]], ids=str
+)
+@pytest.mark.parametrize(("name", "value"), [("PORT", "http"), ("WEB_CONCURRENCY", "2.5")])
+def test_a_bad_value_stops_the_start_with_that_line(program, name, value):
+    [line] = start(program, **{name: value})
+
+    assert name in line
+
+
+@pytest.mark.parametrize("host", ["not a host", "999.1.1.1", "192.0.2.1"])
+def test_an_address_that_cannot_be_listened_on_is_named(host):
+    [line] = start(["config.serve"], HOST=host)
+
+    assert "HOST" in line
+
+
+@pytest.mark.parametrize("path", ["/dev/null/x.db", "/tmp", str(ROOT / "README.md")])
+def test_a_file_that_is_no_database_stops_the_start(path):
+    lines = start(["config.serve"], DATABASE_URL=f"sqlite:///{path}", PORT="18765")
+
+    assert any("DATABASE_URL" in line for line in lines), lines
+    assert not any("Traceback" in line for line in lines)

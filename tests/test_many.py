@@ -1,0 +1,259 @@
+"""Section 6: many at once, each row judged as if it had come alone."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from conftest import booking
+from server import Server
+
+import database
+from services import users
+
+KEYS = ["success", "created", "updated", "failed", "results"]
+
+
+def rows(*events, **changes):
+    return [booking(external_event_id=event, **changes) for event in events]
+
+
+def statuses(answer):
+    assert answer.status_code == 200, answer.json
+    assert list(answer.json) == KEYS
+    found = [result["status"] for result in answer.json["results"]]
+    assert [result["index"] for result in answer.json["results"]] == list(range(len(found)))
+    counts = (found.count(201), found.count(200), sum(status >= 400 for status in found))
+    assert (answer.json["created"], answer.json["updated"], answer.json["failed"]) == counts
+    return found
+
+
+class TestMeetings:
+    def test_valid_rows_are_stored_even_if_others_fail(self, api, lead):
+        alone = booking(external_event_id="half", external_calendar_provider="")
+        answer = api.post(
+            "/meetings",
+            json=[
+                booking(external_event_id="a"),
+                booking(external_event_id="b", title="", ends_at="nonsense"),
+                5,
+                booking(external_event_id="c", lead_email="nobody@example.com"),
+                alone,
+                booking(external_event_id="d", host_email="nobody@example.com", start_at=1),
+            ],
+        )
+
+        assert statuses(answer) == [201, 400, 400, 404, 201, 400]
+        assert answer.json["success"] is True
+        results = answer.json["results"]
+        assert list(results[0]) == ["index", "success", "status", "meeting"]
+        assert list(results[1]) == [
+            "index", "success", "status", "error", "message", "code", "details",
+        ]  # fmt: skip
+        assert set(results[1]["details"]) == {"title", "ends_at"}
+        assert results[2]["details"] == {"body": ["Must be a JSON object."]}
+        assert (results[3]["code"], "details" in results[3]) == ("lead_not_found", False)
+        assert list(results[4])[-1] == "warnings"
+        assert set(results[5]["details"]) == {"host_email", "start_at"}
+        assert len(api.meetings(lead)) == 2
+        assert [e["activity_type"] for e in api.history(lead)[1:]] == ["meeting_scheduled"] * 2
+
+    def test_each_answers_what_it_would_have_alone(self, api, lead, stranger):
+        users.add(api.client_id, "host@example.com", "A", "B")
+        database.release()
+        theirs = stranger.new_lead(last_name="Stark", email="Tony.Stark@gmail.com",
+                                   phone="+1 (212) 970-4133")  # fmt: skip
+        users.add(stranger.client_id, "host@example.com", "A", "B")
+        database.release()
+        sent = [
+            booking(),
+            booking(title="again"),
+            booking(title="again"),
+            booking(external_event_id="x", previous_external_event_id="1RZJ24WY65VGQFyhN0vJ"),
+            booking(title="late"),
+            booking(external_event_id="y", host_email="host@example.com", lead_email=None),
+            booking(external_event_id="y", host_email="HOST@example.com", timezone=None),
+            booking(external_event_id="z", lead_email="nobody@example.com"),
+            booking(external_event_id="", duration_minutes=60),
+        ]
+        together = api.post("/meetings", json=sent).json["results"]
+        alone = [stranger.post("/meetings", json=body) for body in sent]
+
+        def told(meeting):
+            skip = ("id", "lead_id", "created_at")
+            return {key: value for key, value in meeting.items() if key not in skip}
+
+        for result, answer in zip(together, alone, strict=True):
+            assert result["status"] == answer.status_code
+            if answer.status_code < 400:
+                assert told(result["meeting"]) == told(answer.json["meeting"])
+            else:
+                assert (
+                    result["details" if "details" in result else "message"]
+                    == answer.json["details" if "details" in result else "message"]
+                )
+        ids = [result.get("meeting", {}).get("id") for result in together]
+        assert len({*ids[:5]}) == 1
+        mine, others = api.history(lead), stranger.history(theirs)
+        assert [(e["activity_type"], e["changes"]) for e in mine] == [
+            (e["activity_type"], e["changes"]) for e in others
+        ]
+
+    def test_sent_again_it_completes_the_rest(self, api, lead):
+        api.post("/meetings", json=rows("1", "3"))
+        everything = rows(*map(str, range(250)))
+
+        first = api.post("/meetings", json=everything)
+        again = api.post("/meetings", json=everything)
+
+        assert statuses(first).count(201) == 248
+        assert statuses(again) == [200] * 250
+        assert api.get("/meetings/stats").json["stats"]["total"] == 250
+
+    def test_the_latest_lead_of_an_email_counts_as_ever(self, api, lead):
+        newer = api.new_lead(email="tony.stark@gmail.com")
+
+        results = api.post("/meetings", json=rows("a", "b")).json["results"]
+
+        assert {result["meeting"]["lead_id"] for result in results} == {newer["id"]}
+
+    def test_an_event_of_another_lead_is_a_conflict_of_its_row_alone(self, api, lead):
+        api.new_lead(email="other@example.com")
+        api.post("/meetings", json=booking(external_event_id="theirs"))
+
+        answer = api.post("/meetings", json=rows("theirs", "mine", lead_email="other@example.com"))
+
+        assert statuses(answer) == [409, 201]
+        assert answer.json["results"][0]["code"] == "external_event_conflict"
+
+    def test_all_failed_is_no_success(self, api):
+        answer = api.post("/meetings", json=[{}, 1])
+
+        assert statuses(answer) == [400, 400]
+        assert answer.json["success"] is False
+
+    def test_strangers_leads_are_absent(self, api, lead, stranger):
+        answer = stranger.post("/meetings", json=[*rows("a"), booking(lead_id=lead["id"])])
+
+        assert statuses(answer) == [404, 404]
+
+
+@pytest.mark.parametrize("path", ["/meetings", "/leads"])
+class TestTheArrayItself:
+    @pytest.mark.parametrize("items", [[], [{}] * 1001])
+    def test_it_holds_one_to_a_thousand(self, api, path, items):
+        answer = api.post(path, json=items)
+
+        assert (answer.status_code, set(answer.json["details"])) == (400, {"body"})
+
+    def test_its_address_is_checked_once(self, api, path):
+        answer = api.post(f"{path}?x=1", json=[{"first_name": "A"}])
+
+        assert (answer.status_code, set(answer.json["details"])) == (400, {"x"})
+
+    def test_an_array_is_only_for_these_two(self, api, lead, path):
+        assert api.patch(f"/leads/{lead['id']}", json=[{}]).status_code == 400
+
+
+class TestLeads:
+    def test_valid_rows_are_stored_even_if_others_fail(self, api):
+        known = api.new_lead(external_id="known", company="X")
+        answer = api.post(
+            "/leads",
+            json=[
+                {"first_name": "A", "plan": "pro"},
+                {"last_name": "B"},
+                {"first_name": "Known", "external_id": "known"},
+                {"first_name": "C", "external_id": "new"},
+                {"first_name": "D", "external_id": "new", "company": "Y"},
+                {"first_name": "E", "metadata": {"a": []}},
+                "text",
+            ],
+        )
+
+        assert statuses(answer) == [201, 400, 200, 201, 200, 400, 400]
+        results = answer.json["results"]
+        assert list(results[0]) == ["index", "success", "status", "lead"]
+        assert list(results[2]) == ["index", "success", "status", "lead", "existed"]
+        assert (results[2]["lead"]["id"], results[2]["lead"]["company"]) == (known["id"], "X")
+        assert results[3]["lead"]["id"] == results[4]["lead"]["id"]
+        assert results[4]["lead"]["first_name"] == "D"
+        kinds = [entry["activity_type"] for entry in api.history(results[4]["lead"])]
+        assert kinds == ["lead_created", "lead_updated"]
+        assert len(api.get("/leads").json["leads"]) == 3
+
+    def test_a_thousand_go_through(self, api):
+        people = [{"first_name": f"L{n}", "external_id": str(n)} for n in range(1000)]
+
+        assert statuses(api.post("/leads", json=people)) == [201] * 1000
+        assert statuses(api.post("/leads", json=people)) == [200] * 1000
+
+
+def test_a_few_queries_serve_many_rows(api, lead, count_queries):
+    users.add(api.client_id, "host@example.com", "A", "B")
+    database.release()
+    bookings = rows(*map(str, range(100)), host_email="host@example.com")
+
+    with count_queries() as queries:
+        api.post("/meetings", json=bookings)
+
+    assert len(queries) <= 8, queries
+
+
+def test_a_thousand_meetings_take_at_most_the_time_of_a_hundred_calls(app, api, lead, database_url):
+    server = Server(database_url).start()
+    path = "/api/public/meetings"
+
+    def one_by_one(part):
+        began = time.perf_counter()
+        for n in range(100):
+            body = booking(external_event_id=f"single-{part}-{n}")
+            assert server.call("POST", path, body, api.key).status == 201
+        return time.perf_counter() - began
+
+    def together(part):
+        body = rows(*(f"{part}-{n}" for n in range(1000)))
+        began = time.perf_counter()
+        assert server.call("POST", path, body, api.key).json["created"] == 1000
+        return time.perf_counter() - began
+
+    ratios = sorted(together(part) / one_by_one(part) for part in range(5))
+    server.stop()
+
+    print(f"1,000 together took {ratios[2]:.2f} of the time of 100 alone")
+    assert ratios[0] <= 1, ratios  # the least disturbed of the five
+
+
+def test_killed_half_way_it_leaves_rows_whole_and_completes_when_sent_again(
+    app, api, lead, database_url
+):
+    server = Server(database_url).start()
+    body = rows(*map(str, range(1000)))
+    path = "/api/public/meetings"
+
+    def send():
+        try:
+            server.call("POST", path, body, api.key)
+        except Exception:
+            return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while api.get("/meetings/stats").json["stats"]["total"] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    for pid in server.workers_pids():
+        os.kill(pid, signal.SIGKILL)
+    thread.join()
+    stored = api.get("/meetings/stats").json["stats"]["total"]
+
+    answer = server.call("POST", path, body, api.key)
+    server.stop()
+
+    assert 0 < stored <= 1000
+    assert stored % 250 == 0
+    assert (answer.json["created"], answer.json["updated"]) == (1000 - stored, stored)
+    told = api.get(f"/leads/{lead['id']}/history?limit=200").json["history"]
+    assert [e["activity_type"] for e in told[1:]] == ["meeting_scheduled"] * 199
