@@ -179,6 +179,7 @@ def _log_part(client_id: str, rows: list[Judged]) -> list[Result]:
     directory = _fetch_all(client_id, [given for given, _ in rows])
     results: dict[int, Result] = {}
     run: dict[int, Candidate] = {}
+    in_run: set[str] = set()
     for index, (given, wrong) in enumerate(rows):
         references, unknown = _references(client_id, given, directory)
         if wrong or unknown:
@@ -186,14 +187,16 @@ def _log_part(client_id: str, rows: list[Judged]) -> list[Result]:
             continue
         lead, event = directory.lead(given), external_event(given)
         by_itself = given.get("previous_external_event_id") is not None
-        if lead is None or by_itself or (event and event in [one.event for one in run.values()]):
+        event_id = event and event["event_id"]
+        if lead is None or by_itself or event_id in in_run:
             results |= _log_run(client_id, run)
-            run = {}
+            run, in_run = {}, set()
         if lead is None or by_itself:
             results[index] = alone(_log, client_id, given, directory)
         else:
             meeting = _new_meeting(new_id(), lead, given, references)
             run[index] = Candidate(given, lead, references, event, meeting)
+            in_run |= {event_id} if event_id else set()
     results |= _log_run(client_id, run)
     return [results[index] for index in range(len(rows))]
 

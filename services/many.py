@@ -12,7 +12,7 @@ R = TypeVar("R")
 Judged = tuple[Row, dict[Any, Any]]
 
 # Large enough that the commits do not count, small enough that other writers do not wait long.
-ROWS_A_TRANSACTION = 250
+ROWS_A_TRANSACTION = 500
 
 
 def alone(function: Callable[..., R], *arguments: Any) -> R | ServiceError:
