@@ -25,6 +25,7 @@ from config.settings import Settings, SettingsError, read_settings
 from database import Row
 from models import new_id, to_json
 from schemas import (
+    CalendarQuery,
     HistoryQuery,
     LeadMeetingsQuery,
     LeadPatch,
@@ -40,7 +41,17 @@ from schemas import (
     Request,
     RescheduleRequest,
 )
-from services import bookings, clients, leads, meetings, migrations, outcomes, timeline
+from services import (
+    bookings,
+    calendars,
+    clients,
+    feeds,
+    leads,
+    meetings,
+    migrations,
+    outcomes,
+    timeline,
+)
 from services.errors import (
     InvalidJson,
     InvalidRequest,
@@ -79,6 +90,7 @@ REQUESTS: dict[type[Schema], Schema] = {
         HistoryQuery,
         MeetingFilters,
         MeetingsQuery,
+        CalendarQuery,
         Request,
         Reason,
         Notes,
@@ -234,6 +246,40 @@ def get_lead_history(lead_id: UUID) -> Response:
     lead = leads.find(g.client_id, str(lead_id))
     activities = timeline.list_activities(g.client_id, lead["id"], query)
     return answer(lead=LEAD_SUMMARY.dump_row(lead), history=ACTIVITY.dump_rows(activities))
+
+
+@api.get("/meetings/<uuid:meeting_id>.ics")
+def get_meeting_calendar(meeting_id: UUID) -> Response:
+    """One meeting, for a calendar program."""
+    load_query(Query)
+    return calendar(calendars.of_meeting(g.client_id, str(meeting_id)))
+
+
+@api.get("/leads/<uuid:lead_id>/meetings.ics")
+def get_lead_calendar(lead_id: UUID) -> Response:
+    """The lead's meetings, for a calendar program."""
+    load_query(Query)
+    lead = leads.find(g.client_id, str(lead_id))
+    return calendar(calendars.of_many(g.client_id, "Meetings", {"lead_id": lead["id"]}))
+
+
+@api.get("/meetings.ics")
+def get_host_calendar() -> Response:
+    """The meetings of a host, or all of the client's, for a calendar program."""
+    return calendar(calendars.of_many(g.client_id, "Meetings", load_query(CalendarQuery)))
+
+
+def get_feed(token: str) -> Response:
+    """A calendar under an address of its own. Public: the address is the secret."""
+    load_query(Query)
+    g.client_id, text = feeds.read(token)
+    return calendar(text)
+
+
+def calendar(text: bytes) -> Response:
+    """An iCalendar answer, not to be kept by anything between."""
+    headers = {"Cache-Control": "private, no-cache"}
+    return Response(text, headers=headers, content_type="text/calendar; charset=utf-8")
 
 
 def healthz() -> Response:
@@ -599,6 +645,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_error_handler(Exception, on_bug)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)
+    app.add_url_rule("/feeds/<token>.ics", view_func=get_feed)
     app.register_blueprint(api)
     cli.register(app)
     return app

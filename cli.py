@@ -15,8 +15,8 @@ from peewee import PeeweeException
 
 import database
 from database import Row
-from schemas import Email, Text, clean
-from services import clients, leads, meeting_types, migrations, users
+from schemas import Email, Id, Text, clean
+from services import clients, feeds, leads, meeting_types, migrations, users
 from services.errors import NameTaken, ServiceError
 from times import format_instant
 
@@ -51,11 +51,12 @@ client_group = AppGroup("clients", help="Clients, the owners of all rows.")
 key_group = AppGroup("keys", help="API keys of a client.")
 user_group = AppGroup("users", help="People who host meetings.")
 type_group = AppGroup("meeting-types", help="Kinds of meeting a client offers.")
+feed_group = AppGroup("feeds", help="Calendar addresses that need no key.")
 
 
 def register(app: Flask) -> None:
     """Add the commands to an application."""
-    for command in (db, client_group, key_group, user_group, type_group, demo):
+    for command in (db, client_group, key_group, user_group, type_group, feed_group, demo):
         app.cli.add_command(command)
 
 
@@ -76,6 +77,7 @@ class Argument(click.ParamType):
 
 NAME = Argument(Text(255, required=True))
 EMAIL = Argument(Email(required=True))
+LEAD_ID = Argument(Id(required=True))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -246,6 +248,37 @@ def list_meeting_types(client: str) -> Any:
     return [_shown_type(row) for row in rows], _type_line
 
 
+@feed_group.command("create")
+@click.argument("client", type=NAME)
+@click.option("--host", "host_email", type=NAME, help="The email of a host: only their meetings.")
+@click.option("--lead", "lead_id", type=LEAD_ID, help="The id of a lead: only their meetings.")
+@command
+def create_feed(client: str, host_email: str | None, lead_id: str | None) -> Any:
+    """Make a calendar address for CLIENT (id or name), shown this once."""
+    if host_email is not None and lead_id is not None:
+        raise click.UsageError("A feed is of a --host or of a --lead, not of both.")
+    owner = clients.find(client)
+    feed, token = feeds.create(owner["id"], host_email, lead_id)
+    url = f"{current_app.config['SETTINGS'].base_url}/feeds/{token}.ics"
+    return _shown_feed(feed) | {"url": url}, lambda made: f"{made['id']}  {made['url']}"
+
+
+@feed_group.command("list")
+@click.argument("client", type=NAME)
+@command
+def list_feeds(client: str) -> Any:
+    """List the feeds of CLIENT (id or name)."""
+    return [_shown_feed(row) for row in feeds.list_all(clients.find(client)["id"])], _feed_line
+
+
+@feed_group.command("revoke")
+@click.argument("feed_id", type=NAME)
+@command
+def revoke_feed(feed_id: str) -> Any:
+    """Revoke a feed, at once and everywhere."""
+    return _shown_feed(feeds.revoke(feed_id)), _feed_line
+
+
 @click.command("demo")
 @with_appcontext
 @command
@@ -313,9 +346,28 @@ def _shown_key(row: Row) -> Row:
 
 
 def _key_line(row: Row) -> str:
+    return f"{row['id']}  {row['prefix']}…{row['last_four']}  {_state(row)}"
+
+
+def _state(row: Row) -> str:
     state = f"revoked {format_instant(row['revoked_at'])}" if row["revoked"] else "in use"
-    created = format_instant(row["created_at"])
-    return f"{row['id']}  {row['prefix']}…{row['last_four']}  created {created}  {state}"
+    return f"created {format_instant(row['created_at'])}  {state}"
+
+
+def _shown_feed(row: Row) -> Row:
+    return {
+        "id": row["id"],
+        "host_id": row["host_id"],
+        "lead_id": row["lead_id"],
+        "created_at": row["created_at"],
+        "revoked": row["revoked_at"] is not None,
+        "revoked_at": row["revoked_at"],
+    }
+
+
+def _feed_line(row: Row) -> str:
+    owner = next((f"{of} {row[f'{of}_id']}" for of in ("host", "lead") if row[f"{of}_id"]), "all")
+    return f"{row['id']}  {owner}  {_state(row)}"
 
 
 def _shown_user(row: Row) -> Row:

@@ -624,6 +624,12 @@ class MeetingFilters(Query):
     updated_after = OffsetDateTime()
 
 
+class CalendarQuery(Query):
+    """Parameters of GET /meetings.ics."""
+
+    host_email = Text(254)
+
+
 class MeetingsQuery(MeetingFilters):
     """Parameters of GET /meetings."""
 

@@ -55,6 +55,15 @@ class InvalidApiKey(ServiceError):
         super().__init__("The provided API key is not valid")
 
 
+class NotFound(ServiceError):
+    """There is nothing at this address."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such path.")
+
+
 class LeadNotFound(ServiceError):
     """No lead of this client has the id or email; another client's lead counts as absent."""
 

@@ -80,6 +80,7 @@ def _of_host() -> Any:
 
 FILTERS: dict[str, Callable[[], Any]] = {
     "lead_id": lambda: Meeting.lead == Param(Meeting.lead),
+    "host_id": lambda: Meeting.host == Param(Meeting.host),
     "lead_email": lambda: Meeting.lead.in_(
         Lead.select(Lead.id).where(
             Lead.client == Param(Lead.client), Lead.email_key == Param(Lead.email_key, "lead_email")

@@ -65,6 +65,32 @@ def test_any_value_in_any_field_of_a_lead_is_answered(api, lead, changes):
 
 
 @fuzzed
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(
+            [
+                "starts_at",
+                "ends_at",
+                "duration_minutes",
+                "timezone",
+                "reason",
+                "notes",
+                "external_event_id",
+            ]
+        ),
+        anything,
+        max_size=3,
+    )
+)
+@pytest.mark.parametrize("call", ["reschedule", "cancel", "no-show", "complete", "reopen"])
+def test_any_value_in_a_meetings_life_is_answered(api, lead, call, changes):
+    meeting = api.post("/meetings", json=booking()).json["meeting"]
+
+    check(api.post(f"/meetings/{meeting['id']}/{call}", data=json.dumps(changes)))
+    assert api.get(f"/meetings/{meeting['id']}.ics").status_code == 200
+
+
+@fuzzed
 @given(body=st.binary(max_size=200))
 def test_any_bytes_are_answered(api, body):
     check(api.post("/meetings", data=body))
@@ -73,12 +99,34 @@ def test_any_bytes_are_answered(api, body):
 @fuzzed
 @given(
     query=st.dictionaries(
-        st.sampled_from(["limit", "page", "search", "email", "status", "cursor", "offset", "x"]),
+        st.sampled_from(
+            [
+                "limit",
+                "page",
+                "search",
+                "email",
+                "status",
+                "cursor",
+                "offset",
+                "x",
+                "order",
+                "starts_after",
+                "updated_after",
+                "host_email",
+                "lead_email",
+                "external_event_id",
+                "external_calendar_provider",
+                "lead_id",
+            ]
+        ),
         st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.integers().map(str),
         max_size=3,
     )
 )
-@pytest.mark.parametrize("path", ["/leads", "/leads/{}/meetings", "/leads/{}/history"])
+@pytest.mark.parametrize(
+    "path",
+    ["/leads", "/leads/{}/meetings", "/leads/{}/history", "/meetings", "/meetings/stats"],
+)
 def test_any_query_is_answered(api, lead, path, query):
     assert is_uuid(lead["id"])
     check(api.get(path.format(lead["id"]), query_string=query))

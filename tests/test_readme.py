@@ -20,7 +20,7 @@ def test_every_call_is_in_it(app):
 
 
 def test_every_command_is_in_it():
-    for group in (db, client_group, key_group, user_group, type_group):
+    for group in (db, client_group, key_group, user_group, type_group, feed_group):
         for name in group.commands:
             assert f"`{group.name} {name}" in README
     assert f"`{demo.name}`" in README
