@@ -9,13 +9,13 @@ from datetime import timedelta
 import psycopg
 import pytest
 from conftest import booking, hold_write_lock, using
-from peewee import IntegrityError, Tuple
+from peewee import IntegrityError
 from playhouse.schema_diff import diff_models
 
 import database
 from database import db, fetch, transaction
-from models import TABLES, Activity, ExternalEvent, Lead, Meeting, new_id
-from services import clients, leads, migrations
+from models import TABLES, ExternalEvent, Lead, Meeting, new_id
+from services import bookings, clients, leads, meetings, migrations, timeline, users
 from times import utc_now
 
 
@@ -93,140 +93,169 @@ class TestQueries:
             assert '"client_id"' in query
 
 
-@pytest.fixture(scope="session")
-def seeded(kind, app):
-    """Seed a client among others, and return what explains how a query would be run."""
-    owner = _seed(leads=5000, meetings_each=4)
+def _seed(leads_count, meetings_count):
+    """A client with many leads and meetings, written straight into the tables; some ids of it."""
+    owner = clients.create(f"Seeded {new_id()}")[0]["id"]
+    host = users.add(owner, "host@example.com", "A", "B")["id"]
+    now = utc_now()
+    statuses = ["scheduled"] * 97 + ["cancelled", "completed", "no_show"]
+    people = [
+        leads._new_lead(owner, {"first_name": f"Lead {n}", "email": f"lead{n}@example.com"})
+        | {"updated_at": now + timedelta(seconds=n)}
+        for n in range(leads_count)
+    ]
+    booked = [
+        bookings._new_meeting(
+            new_id(),
+            people[n % leads_count],
+            {
+                "lead_email": f"lead{n % leads_count}@example.com",
+                "title": "Seeded",
+                "starts_at": now + timedelta(minutes=n),
+                "ends_at": now + timedelta(minutes=n + 30),
+                "external_calendar_provider": "ghl" if n % 1000 else None,
+                "external_event_id": f"seeded-{n}",
+            },
+            {},
+        )
+        | {
+            "host_id": host if n % 500 == 0 else None,
+            "status": statuses[n % 100],
+            "confirmed_by_lead": n % 2 == 0,
+            "updated_at": now + timedelta(seconds=n),
+        }
+        for n in range(meetings_count)
+    ]
+    events = [
+        bookings.external_event(meeting) | {"client_id": owner, "meeting_id": meeting["id"]}
+        for meeting in booked
+        if bookings.external_event(meeting)
+    ]
+    told = [bookings._scheduled(meeting) for meeting in booked[:20_000]]
+    for insert, rows in (
+        (leads.INSERT_LEAD, people),
+        (bookings.INSERT_MEETING, booked),
+        (bookings.INSERT_EXTERNAL_EVENT, events),
+        (timeline.INSERT_ACTIVITY, told),
+    ):
+        for start in range(0, len(rows), 5000):
+            with db.atomic():
+                insert.run_many(rows[start : start + 5000])
+    db.execute_sql("ANALYZE")
+    return owner, people[0]["id"], booked[50]
 
-    def explain(query):
-        sql, params = query.sql()
+
+@pytest.fixture(scope="session")
+def explain(kind, app, database_url):
+    """How the database would run a query of the service, for a client with 100,000 meetings."""
+    with using(database_url, timeout_seconds=60):
+        owner, lead_id, meeting = _seed(leads_count=5000, meetings_count=100_000)
+    values = {
+        "client_id": owner,
+        "lead_id": lead_id,
+        "lead_email": "lead7@example.com",
+        "email_key": "lead7@example.com",
+        "host_email": "host@example.com",
+        "external_calendar_provider": "ghl",
+        "external_event_id": "seeded-50",
+        "provider": "ghl",
+        "event_id": "seeded-50",
+        "limit": 51,
+        "offset": 0,
+        "id": meeting["id"],
+        "external_id": "x",
+        "cursor_id": meeting["id"],
+        **dict.fromkeys(("starts_after", "updated_after", "cursor_at"), meeting["starts_at"]),
+        **dict.fromkeys(
+            ("starts_before", "settled_before"), meeting["starts_at"] + timedelta(hours=2)
+        ),
+    }
+
+    def explain(prepared):
+        statement = prepared.statement()
         prefix = "EXPLAIN QUERY PLAN " if kind == "sqlite" else "EXPLAIN "
-        rows = db.execute_sql(prefix + sql, params).fetchall()
+        rows = db.execute_sql(prefix + statement.sql, statement._bind(values)).fetchall()
         database.release()
         return "\n".join(str(row[-1]) for row in rows)
 
-    return owner, explain
+    return explain
 
 
-# PostgreSQL may prefer to sort a lead's few rows; it must not read the others'.
-WHOLE_TABLE = r"Seq Scan|SCAN|TEMP B-TREE"
+# The few hosts and types of a client may be read whole; of what grows, no table may.
+WHOLE_TABLE = r"Seq Scan on (meetings|leads|external_events|activities)|SCAN (t1|t4|t5)\b"
+PAGES = [
+    *((frozenset({name}), None) for name in meetings.FILTERS if name != "host_id"),
+    (frozenset(), None),
+    (frozenset(), frozenset({"confirmed"})),
+    (frozenset(), frozenset({"cancelled"})),
+    (frozenset(), frozenset({"completed", "no_show"})),
+    (frozenset({"starts_after", "starts_before"}), frozenset({"scheduled"})),
+    (frozenset({"updated_after", "settled_before"}), None),
+]
 
 
 class TestPlans:
     """No query of the contract reads a whole table, the search through a client's leads aside."""
 
-    def test_a_leads_meetings_come_in_order_from_an_index(self, seeded):
-        owner, explain = seeded
-        lead = Lead.select().where(Lead.client == owner).limit(1).get().id
-        query = (
-            Meeting.select()
-            .where(Meeting.client == owner, Meeting.lead == lead)
-            .order_by(Meeting.starts_at.desc(), Meeting.id.desc())
-            .limit(200)
-        )
-        after = query.where(Tuple(Meeting.starts_at, Meeting.id) < Tuple(utc_now(), lead))
+    @pytest.mark.parametrize(("filters", "statuses"), PAGES, ids=str)
+    @pytest.mark.parametrize("order", meetings.ORDERS)
+    @pytest.mark.parametrize("after_cursor", [False, True])
+    def test_every_filter_and_order_of_meetings(
+        self, explain, filters, statuses, order, after_cursor
+    ):
+        plan = explain(meetings._page(filters, statuses, order, after_cursor))
 
-        for plan in map(explain, (query, after)):
-            assert "meetings_lead_id_starts_at_id" in plan
-            assert not re.search(WHOLE_TABLE, plan), plan
-
-    def test_the_lead_of_an_email_comes_from_an_index(self, seeded):
-        owner, explain = seeded
-        plan = explain(
-            Lead.select()
-            .where(Lead.client == owner, Lead.email_key == "lead7@example.com")
-            .order_by(Lead.updated_at.desc(), Lead.created_at.desc(), Lead.id.desc())
-            .limit(1)
-        )
-
-        assert "leads_client_id_email_key_updated_at_created_at_id" in plan
         assert not re.search(WHOLE_TABLE, plan), plan
 
-    def test_the_list_of_leads_comes_in_order_from_an_index(self, seeded):
-        owner, explain = seeded
+    @pytest.mark.parametrize("order", meetings.ORDERS)
+    def test_without_filters_the_order_itself_is_an_index(self, explain, order):
+        plan = explain(meetings._page(frozenset(), None, order, True))
+
+        assert f"meetings_client_id_{order.strip('-')}_id" in plan, plan
+        assert not re.search(r"Sort|TEMP B-TREE", plan), plan
+
+    @pytest.mark.parametrize(
+        ("filters", "statuses", "index"),
+        [
+            ({"lead_id"}, None, "meetings_lead_id_starts_at_id"),
+            ({"lead_email"}, None, "leads_client_id_email_key"),
+            ({"host_email"}, None, "meetings_of_host"),
+            ({"external_event_id"}, None, "meetings_of_half_a_pair"),
+            (set(), {"cancelled"}, "meetings_with_outcome"),
+        ],
+        ids=str,
+    )
+    def test_what_is_rare_has_an_index_of_its_own(self, explain, filters, statuses, index):
         plan = explain(
-            Lead.select()
-            .where(Lead.client == owner)
-            .order_by(Lead.updated_at.desc(), Lead.created_at.desc(), Lead.id.desc())
-            .limit(51)
+            meetings._page(
+                frozenset(filters), statuses and frozenset(statuses), "-starts_at", False
+            )
         )
 
-        assert "leads_client_id_updated_at_created_at_id" in plan
+        assert index in plan, plan
+
+    @pytest.mark.parametrize(("filters", "statuses"), PAGES, ids=str)
+    def test_every_filter_of_the_statistics(self, explain, kind, filters, statuses):
+        plan = explain(meetings._counts(filters, statuses))
+
+        # Counting all of a client's meetings, where it has nearly all there are, is reading all.
+        if filters and filters != {"external_calendar_provider"}:
+            assert not re.search(WHOLE_TABLE, plan) or kind == "postgresql", plan
+
+    @pytest.mark.parametrize(
+        ("prepared", "index"),
+        [
+            (leads.LEAD_BY_EMAIL, "leads_client_id_email_key_updated_at_created_at_id"),
+            (leads.LEAD_BY_EXTERNAL_ID_LOCKED, "leads_client_id_external_id"),
+            (bookings.MEETING_OF_EXTERNAL_EVENT, "external_events"),
+            (timeline.ACTIVITIES_OF_LEAD, "activities_lead_id_id"),
+        ],
+    )
+    def test_what_a_booking_and_a_history_ask(self, explain, prepared, index):
+        plan = explain(prepared)
+
+        assert index in plan, plan
         assert not re.search(WHOLE_TABLE, plan), plan
-
-    def test_a_history_comes_in_order_from_an_index(self, seeded):
-        owner, explain = seeded
-        lead = Lead.select().where(Lead.client == owner).limit(1).get().id
-        plan = explain(
-            Activity.select()
-            .where(Activity.client == owner, Activity.lead == lead)
-            .order_by(Activity.id)
-            .limit(50)
-        )
-
-        assert "activities_lead_id_id" in plan
-        assert not re.search(WHOLE_TABLE, plan), plan
-
-
-def _seed(leads, meetings_each):
-    """A client with many leads, meetings and activities, written straight into the tables."""
-    owner = clients.create(f"Seeded {new_id()}")[0]["id"]
-    now = utc_now()
-    people = [
-        {
-            "id": new_id(),
-            "client": owner,
-            "first_name": "Lead",
-            "email": f"lead{n}@example.com",
-            "email_key": f"lead{n}@example.com",
-            "source": "api",
-            "metadata": {},
-            "search_key": "",
-            "created_at": now,
-            "updated_at": now + timedelta(seconds=n),
-        }
-        for n in range(leads)
-    ]
-    booked = [
-        {
-            "id": new_id(),
-            "client": owner,
-            "lead": person["id"],
-            "title": "Seeded",
-            "starts_at": now + timedelta(hours=n),
-            "ends_at": now + timedelta(hours=n + 1),
-            "timezone": "UTC",
-            "status": "scheduled",
-            "confirmed_by_lead": False,
-            "location_type": "video",
-            "additional_attendees": [],
-            "matched_emails": [],
-            "reschedules": [],
-            "source": "api",
-            "created_at": now,
-            "updated_at": now,
-        }
-        for n in range(meetings_each)
-        for person in people
-    ]
-    told = [
-        {
-            "client": owner,
-            "lead": meeting["lead"],
-            "activity_type": "meeting_scheduled",
-            "title": "Seeded",
-            "actor_type": "api",
-            "created_at": now,
-        }
-        for meeting in booked
-    ]
-    with db.atomic():
-        for model, rows in ((Lead, people), (Meeting, booked), (Activity, told)):
-            for start in range(0, len(rows), 500):
-                model.insert_many(rows[start : start + 500]).execute()
-    db.execute_sql("ANALYZE")
-    database.release()
-    return owner
 
 
 class TestConstraints:

@@ -3,10 +3,9 @@
 import re
 import shlex
 
-import pytest
 from conftest import booking
 
-from cli import client_group, db, demo, key_group, type_group, user_group
+from cli import client_group, db, demo, feed_group, key_group, type_group, user_group
 from config.settings import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -43,16 +42,37 @@ def test_every_error_code_is_in_it():
         assert f"`{code}`" in README, code
 
 
-@pytest.mark.parametrize("line", re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE))
-def test_every_curl_works_as_pasted(api, lead, line):
-    words = shlex.split(line.replace("$KEY", api.key))
-    url = next(word for word in words if word.startswith("http://127.0.0.1:8000"))
-    method = words[words.index("-X") + 1] if "-X" in words else "GET"
-    data = words[words.index("-d") + 1] if "-d" in words else None
+CURLS = re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE)
 
-    answer = api.open(method, url.removeprefix("http://127.0.0.1:8000/api/public"), data=data)
 
-    assert answer.status_code in (200, 201), answer.json
+def test_every_curl_works_as_pasted(api, lead):
+    """One after another, as they stand; a shell joins the quoted parts of the first as shlex does."""
+    named = {"$KEY": api.key, "$LEAD": lead["id"]}
+    for line in CURLS:
+        for name, value in named.items():
+            line = line.replace(name, value)
+        words = shlex.split(line)
+        url = next(word for word in words if word.startswith("http://127.0.0.1:8000"))
+        method = words[words.index("-X") + 1] if "-X" in words else "GET"
+        data = words[words.index("-d") + 1] if "-d" in words else None
+        path = url.removeprefix("http://127.0.0.1:8000")
+        headers = {"X-API-Key": api.key} if "-H" in words else {}
+
+        answer = api.http.open(path, method=method, data=data, headers=headers)
+
+        assert answer.status_code in (200, 201), (line, answer.text)
+        if answer.is_json and "meeting" in answer.json:
+            named.setdefault("$MEETING", answer.json["meeting"]["id"])
+
+
+def test_there_is_a_curl_for_every_call(app):
+    shown = {
+        re.sub(r"\$LEAD|\$MEETING", "{}", re.sub(r"\?.*", "", url))
+        for url in re.findall(r"http://127\.0\.0\.1:8000([^\s\"]+)", "\n".join(CURLS))
+    }
+    calls = {re.sub("<[^>]*>", "{}", rule.rule) for rule in app.url_map.iter_rules()}
+
+    assert calls - shown == {"/feeds/{}.ics"}  # whose address the command prints
 
 
 def test_the_answer_it_shows_has_the_keys_of_a_real_one(api, lead):

@@ -1,0 +1,47 @@
+"""docs/guide.md tells a lead's story: every call in it is made, every answer is the one shown."""
+
+import json
+import re
+import shlex
+
+from config.settings import ROOT
+
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
+STEPS = re.findall(r"```bash\n(curl .*?)```\n\n```json\n(.*?)\n```", GUIDE, re.DOTALL)
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+OUR_TIMES = {"created_at", "updated_at", "outcome_at", "cancelled_at", "timestamp", "at"}
+
+
+def told(value, name=""):
+    """What an answer tells, whenever and of whichever ids: times of ours and ids left out."""
+    if isinstance(value, dict):
+        return [(key, told(inner, key)) for key, inner in value.items()]
+    if isinstance(value, list):
+        if name in OUR_TIMES or (len(value) == 2 and name in ("outcome_at", "cancelled_at")):
+            return [item and "now" for item in value]
+        return [told(item) for item in value]
+    if name in OUR_TIMES and value is not None:
+        return "now"
+    if name == "next_cursor" and value is not None:
+        return "cursor"
+    return UUID.sub("id", value) if isinstance(value, str) else value
+
+
+def test_the_guide_is_true_from_beginning_to_end(api):
+    names = {"$URL": "/api/public", "$KEY": api.key}
+    assert len(STEPS) == len(re.findall(r"^curl ", GUIDE, re.MULTILINE)) == 13
+
+    for command, shown in STEPS:
+        for name, value in sorted(names.items(), key=lambda item: -len(item[0])):
+            command = command.replace(name, value)
+        words = shlex.split(command)
+        url = next(word for word in words if word.startswith("/api/public"))
+        method = words[words.index("-X") + 1] if "-X" in words else "GET"
+        data = words[words.index("-d") + 1] if "-d" in words else None
+        answer = api.http.open(url, method=method, data=data, headers={"X-API-Key": api.key})
+
+        real = json.loads(answer.data)
+        assert told(real) == told(json.loads(shown)), command
+        names["$LEAD"] = names.get("$LEAD") or real.get("lead", {}).get("id")
+        names["$MEETING"] = real.get("meeting", {}).get("id") or names.get("$MEETING")
+        names = {name: value for name, value in names.items() if value}
