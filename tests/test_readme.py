@@ -46,7 +46,7 @@ CURLS = re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE)
 
 
 def test_every_curl_works_as_pasted(api, lead):
-    """One after another, as they stand; a shell joins the quoted parts of the first as shlex does."""
+    """One after another, as they stand, with the ids they name."""
     named = {"$KEY": api.key, "$LEAD": lead["id"]}
     for line in CURLS:
         for name, value in named.items():
