@@ -356,7 +356,7 @@ def take_many(intake: Intake, items: list[Any]) -> Response:
         refused(index, result)
         if isinstance(result, ServiceError)
         else {"index": index, "success": True, "status": 201 if result[1] else 200}
-        | given(intake.show(judged[index][0], *result))
+        | without_none(intake.show(judged[index][0], *result))
         for index, result in enumerate(stored)
     ]
     statuses = [result["status"] for result in results]
@@ -510,10 +510,10 @@ def _depth(value: Any) -> int:
 
 def answer(status: int = 200, /, **things: Any) -> Response:
     """A success: `{"success": true, …}` with the things in their order; None is left out."""
-    return _json(status, {"success": True} | given(things))
+    return _json(status, {"success": True} | without_none(things))
 
 
-def given(things: dict[str, Any]) -> dict[str, Any]:
+def without_none(things: dict[str, Any]) -> dict[str, Any]:
     """The things that are not None."""
     return {name: thing for name, thing in things.items() if thing is not None}
 
