@@ -140,7 +140,7 @@ class Meeting(Table):
     class Meta:
         table_name = "meetings"
         indexes = (
-            (("lead", "starts_at", "id"), False),
+            (("client", "lead", "starts_at", "id"), False),
             (("client", "starts_at", "id"), False),
             (("client", "updated_at", "id"), False),
         )
@@ -155,6 +155,7 @@ class Meeting(Table):
 
 # Indexes that leave out most rows, and so cost a booking nothing.
 Meeting.add_index(
+    Meeting.client,
     Meeting.host,
     Meeting.starts_at,
     Meeting.id,

@@ -217,7 +217,7 @@ class TestPlans:
     @pytest.mark.parametrize(
         ("filters", "statuses", "index"),
         [
-            ({"lead_id"}, None, "meetings_lead_id_starts_at_id"),
+            ({"lead_id"}, None, "meetings_client_id_lead_id_starts_at_id"),
             ({"lead_email"}, None, "leads_client_id_email_key"),
             ({"host_email"}, None, "meetings_of_host"),
             ({"external_event_id"}, None, "meetings_of_half_a_pair"),
