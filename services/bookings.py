@@ -464,7 +464,7 @@ def store_changes(meeting: Row, after: Row, reason: str | None) -> Row:
     """
     if after == meeting:
         return meeting
-    changes = _changes(meeting, after)
+    changes = timeline.changes_between(_as_told(meeting), _as_told(after))
     if not changes:  # but an email was learned
         UPDATE_MEETING.run(**after)
         return after
@@ -492,15 +492,6 @@ def _move(before: Row, after: Row, reason: str | None) -> Row:
 
     at = format_instant(after["updated_at"])
     return {"from": span(before), "to": span(after), "reason": reason, "at": at}
-
-
-def _changes(before: Row, after: Row) -> timeline.Changes:
-    shown_before, shown_after = _as_told(before), _as_told(after)
-    return {
-        field: [shown_before[field], shown_after[field]]
-        for field in shown_before
-        if shown_before[field] != shown_after[field]
-    }
 
 
 def _as_told(meeting: Row) -> Row:

@@ -114,18 +114,9 @@ def carry_out(
         now,
         description=given.get("reason") or given.get("notes"),
         meeting_id=meeting_id,
-        changes=_changes(meeting, after),
+        changes=timeline.changes_between(_as_told(meeting), _as_told(after)),
     )
     return after, True
-
-
-def _changes(before: Row, after: Row) -> timeline.Changes:
-    shown_before, shown_after = _as_told(before), _as_told(after)
-    return {
-        field: [shown_before[field], shown_after[field]]
-        for field in shown_before
-        if shown_before[field] != shown_after[field]
-    }
 
 
 def _as_told(meeting: Row) -> Row:
@@ -145,19 +136,18 @@ def reschedule(client_id: str, meeting_id: str, given: Row) -> tuple[Row, bool]:
     ExternalEventConflict.
     """
     meeting = meetings.find(client_id, meeting_id, lock=True)
-    starts_at, ends_at = _instants(meeting, given)
+    times, wrong = _times(meeting, given)
     event_id = given.get("external_event_id") or meeting["external_event_id"]
     if event_id != meeting["external_event_id"] and not meeting["external_calendar_provider"]:
-        raise InvalidRequest(
-            {"external_event_id": ["This meeting has no external_calendar_provider to go with."]}
-        )
+        wrong["external_event_id"] = ["The meeting has no external_calendar_provider to go with."]
+    if wrong:
+        raise InvalidRequest(wrong)
     if meeting["status"] != "scheduled":
         raise InvalidTransition(meeting["status"], "rescheduled")
-    moved = (starts_at, ends_at) != (meeting["starts_at"], meeting["ends_at"])
+    moved = any(times[field] != meeting[field] for field in times)
     after = {
         **meeting,
-        "starts_at": starts_at,
-        "ends_at": ends_at,
+        **times,
         "timezone": given.get("timezone") or meeting["timezone"],
         "external_event_id": event_id,
         "confirmed_by_lead": meeting["confirmed_by_lead"] and not moved,
@@ -169,7 +159,8 @@ def reschedule(client_id: str, meeting_id: str, given: Row) -> tuple[Row, bool]:
     return bookings.store_changes(meeting, after, given.get("reason")), True
 
 
-def _instants(meeting: Row, given: Row) -> tuple[datetime, datetime]:
+def _times(meeting: Row, given: Row) -> tuple[Row, dict[str, list[str]]]:
+    """The instants a meeting is to be moved to, and what is wrong with them."""
     times = {
         field: given[field]
         for field in ("starts_at", "ends_at", "duration_minutes")
@@ -181,9 +172,7 @@ def _instants(meeting: Row, given: Row) -> tuple[datetime, datetime]:
         times["ends_at"] = times["starts_at"] + (meeting["ends_at"] - meeting["starts_at"])
         if times["ends_at"] >= TOO_LATE:
             wrong["starts_at"] = ["The meeting must end before the year 2200."]
-    if wrong:
-        raise InvalidRequest(wrong)
-    return times["starts_at"], times["ends_at"]
+    return times, wrong
 
 
 def _take_external_event(meeting: Row) -> None:

@@ -20,6 +20,13 @@ ACTIVITIES_OF_LEAD = Prepared(
 )
 
 
+def changes_between(before: Row, after: Row) -> Changes:
+    """What differs between two tellings of the same thing: field → [before, after]."""
+    return {
+        field: [before[field], after[field]] for field in before if before[field] != after[field]
+    }
+
+
 def record(
     client_id: str,
     lead_id: str,
