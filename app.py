@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -100,13 +101,17 @@ REQUESTS: dict[type[Schema], Schema] = {
 }
 
 
+# What only the database knows to be wrong with a body: of a client and what was valid of it.
+Check = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Intake:
     """What can be posted, one at a time or in an array."""
 
     path: str
     schema: type[Schema]
-    and_check: Callable[[str, dict[str, Any]], dict[str, Any]] | None
+    and_check: Check | None
     store: Callable[[str, dict[str, Any]], tuple[Row, bool]]
     store_many: Callable[[str, list[Judged]], list[tuple[Row, bool] | ServiceError]]
     show: Callable[[dict[str, Any], Row, bool], dict[str, Any]]
@@ -196,7 +201,8 @@ def reopen_meeting(meeting_id: UUID) -> Response:
 @api.post("/meetings/<uuid:meeting_id>/reschedule")
 def reschedule_meeting(meeting_id: UUID) -> Response:
     """The same meeting at another time."""
-    move = load(RescheduleRequest, optional=True)
+    wrong_move = partial(outcomes.wrong_move, meeting_id=str(meeting_id))
+    move = load(RescheduleRequest, optional=True, and_check=wrong_move)
     return outcome(*outcomes.reschedule(g.client_id, str(meeting_id), move))
 
 
@@ -380,20 +386,22 @@ def refused(index: int, error: ServiceError) -> dict[str, Any]:
     return result if error.details is None else result | {"details": error.details}
 
 
-def load(schema: type[Schema], optional: bool = False) -> dict[str, Any]:
-    """The request's body, an object that is valid by the schema; its query must be empty.
+def load(
+    schema: type[Schema], optional: bool = False, and_check: Check | None = None
+) -> dict[str, Any]:
+    """The request's body, an object that passes `check`.
 
     An `optional` body may be absent, which counts as an object without fields. Raises
     PayloadTooLarge, InvalidJson, InvalidRequest.
     """
-    raw = _read_body(BODY_BYTES)
-    return check(schema, {} if optional and not raw.strip() else _parse_json(raw))
+    raw = _read_body(BODY_BYTES).removeprefix(codecs.BOM_UTF8)
+    return check(schema, {} if optional and not raw.strip() else _parse_json(raw), and_check)
 
 
 def check(
     schema: type[Schema],
     body: Any,
-    and_check: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
+    and_check: Check | None = None,
 ) -> dict[str, Any]:
     """What a body holds, if it is valid by the schema and the request's query is empty.
 

@@ -167,7 +167,7 @@ class Postgres(PooledPostgresqlDatabase):
         way is settled. The clocks of the machines must agree, as NTP keeps them.
         """
         row: tuple[datetime] = self.execute_sql(
-            "SELECT least(min(xact_start), clock_timestamp()) FROM pg_stat_activity"
+            "SELECT least(min(xact_start), statement_timestamp()) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = %s"
             " AND pid <> pg_backend_pid()",
             (APPLICATION_NAME,),
@@ -290,9 +290,7 @@ class Count(Param):
 class Statement:
     """A peewee query as SQL text for one database, and what it takes to run and read it."""
 
-    def __init__(self, query: Any, database: Database, lock: bool) -> None:
-        if lock and database.for_update:  # SQLite's one writer needs no row locks
-            query = query.for_update(of=query.model)
+    def __init__(self, query: Any, database: Database) -> None:
         self.sql, params = database.get_sql_context().sql(query).query()
         self.binders = [_binder(param) for param in params]
         columns = getattr(query, "_returning", None) or ()
@@ -347,19 +345,18 @@ def _field(column: Any) -> Any:
 class Prepared:
     """A peewee query whose SQL text is built once, at first use, then run with values by name.
 
-    Building SQL costs peewee more than SQLite needs to run it. A query with `lock` takes its rows
-    for update where the database has row locks.
+    Building SQL costs peewee more than SQLite needs to run it.
     """
 
-    def __init__(self, build: Callable[[], Any], lock: bool = False) -> None:
-        self.build, self.lock = build, lock
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self.build = build
         self._database: Database | None = None
         self._statement: Statement
 
     def statement(self) -> Statement:
         """The query's SQL for the database in use."""
         if self._database is not db.obj:
-            self._statement = Statement(self.build(), db.obj, self.lock)
+            self._statement = Statement(self.build(), db.obj)
             self._database = db.obj
         return self._statement
 
@@ -397,12 +394,21 @@ def insert(model: Any, unless_taken: bool = False) -> Prepared:
     return Prepared(build)
 
 
-def fetch(query: Any, lock: bool = False) -> list[Row]:
+def locked(query: Any) -> Any:
+    """The query, taking its model's rows for update where the database has row locks.
+
+    It must not be the nullable side of a join that is read along: PostgreSQL, having waited for a
+    row, looks at its new version beside the other tables' rows that fitted the old one.
+    """
+    return query.for_update(of=query.model) if db.for_update else query
+
+
+def fetch(query: Any) -> list[Row]:
     """Run a SELECT built for this one call."""
-    return Statement(query, db.obj, lock).rows({})
+    return Statement(query, db.obj).rows({})
 
 
-def fetch_among(query: Any, field: Field, values: Iterable[Any], lock: bool = False) -> list[Row]:
+def fetch_among(query: Any, field: Field, values: Iterable[Any]) -> list[Row]:
     """The rows of a query whose field is among the values; asks nothing where there are none."""
     wanted = sorted(set(values))
-    return fetch(query.where(field.in_(wanted)), lock) if wanted else []
+    return fetch(query.where(field.in_(wanted))) if wanted else []

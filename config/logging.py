@@ -60,5 +60,5 @@ def configuration(level: str, format: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {"meetings": own, "gunicorn.error": servers},
+        "loggers": {"meetings": own, "gunicorn.error": servers, "psycopg": servers},
     }

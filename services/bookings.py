@@ -6,12 +6,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from database import Param, Prepared, Row, fetch_among, insert, transaction
-from models import SOURCE, ExternalEvent, Lead, Meeting, full_name, new_id, shown_status
+from database import Param, Prepared, Row, fetch, fetch_among, insert, transaction
+from models import SOURCE, ExternalEvent, Meeting, full_name, new_id, shown_status
 from services import leads, meeting_types, timeline, users
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
 from services.many import ROWS_A_TRANSACTION, Judged, alone
-from services.meetings import with_host_and_type
+from services.meetings import locked_with_lead
 from times import format_instant, utc_now
 
 # What a booking carries and a replay may change, beside the instants, the host and the status.
@@ -29,20 +29,6 @@ PLAIN_FIELDS = (
 )
 # The columns that stay as they were when the meeting was logged.
 FIXED = {"id", "client_id", "lead_id", "external_calendar_provider", "source", "created_at"}
-
-
-def _with_lead() -> Any:
-    return (
-        with_host_and_type(
-            Lead.email.alias("lead_email"),
-            Lead.first_name.alias("lead_first_name"),
-            Lead.last_name.alias("lead_last_name"),
-            Lead.phone.alias("lead_phone"),
-        )
-        .switch(Meeting)
-        .join(Lead, on=(Meeting.lead == Lead.id))
-    )
-
 
 INSERT_EXTERNAL_EVENT = insert(ExternalEvent, unless_taken=True)
 INSERT_MEETING = insert(Meeting)
@@ -63,17 +49,15 @@ POINT_EXTERNAL_EVENT = Prepared(
     )
 )
 MEETING_OF_EXTERNAL_EVENT = Prepared(
-    lambda: (
-        _with_lead()
-        .switch(Meeting)
+    lambda: locked_with_lead(
+        Meeting.select()
         .join(ExternalEvent, on=(ExternalEvent.meeting == Meeting.id))
         .where(
             ExternalEvent.client == Param(ExternalEvent.client),
             ExternalEvent.provider == Param(ExternalEvent.provider),
             ExternalEvent.event_id == Param(ExternalEvent.event_id),
         )
-    ),
-    lock=True,
+    )
 )
 
 
@@ -181,44 +165,54 @@ def _log_part(client_id: str, rows: list[Judged]) -> list[Result]:
     run: dict[int, Candidate] = {}
     in_run: set[str] = set()
     for index, (given, wrong) in enumerate(rows):
-        references, unknown = _references(client_id, given, directory)
-        if wrong or unknown:
-            results[index] = InvalidRequest(unknown | wrong)
-            continue
         lead, event = directory.lead(given), external_event(given)
-        by_itself = given.get("previous_external_event_id") is not None
+        by_itself = not wrong and (lead is None or _hangs_on_others(given, directory))
         event_id = event and event["event_id"]
-        if lead is None or by_itself or event_id in in_run:
+        if by_itself or event_id in in_run:
             results |= _log_run(client_id, run)
             run, in_run = {}, set()
-        if lead is None or by_itself:
+        if by_itself:
             results[index] = alone(_log, client_id, given, directory)
-        else:
-            meeting = _new_meeting(new_id(), lead, given, references)
-            run[index] = Candidate(given, lead, references, event, meeting)
-            in_run |= {event_id} if event_id else set()
+            continue
+        references, unknown = _references(client_id, given, directory)
+        if wrong or unknown or lead is None:
+            results[index] = InvalidRequest(unknown | wrong)
+            continue
+        meeting = _new_meeting(new_id(), lead, given, references)
+        run[index] = Candidate(given, lead, references, event, meeting)
+        in_run |= {event_id} if event_id else set()
     results |= _log_run(client_id, run)
     return [results[index] for index in range(len(rows))]
 
 
+def _hangs_on_others(booking: Row, directory: Directory) -> bool:
+    """Whether what becomes of a booking hangs on what is stored, beyond its own external event."""
+    host = directory.host(booking["host_email"]) if booking.get("host_email") else None
+    inactive = host is not None and not host["active"]
+    return inactive or booking.get("previous_external_event_id") is not None
+
+
 def _log_run(client_id: str, run: dict[int, Candidate]) -> dict[int, Result]:
     """Log bookings of different external events together."""
-    known = _insert_free(client_id, list(run.values()))
-    return {
-        index: (one.meeting, True)
-        if one.meeting["id"] not in known
-        else alone(_replay_known, known[one.meeting["id"]], one)
-        for index, one in run.items()
-    }
+    owners = _insert_free(client_id, list(run.values()))
+    known = _lock_all(client_id, set(owners.values()))
+    results: dict[int, Result] = {}
+    for index, one in run.items():
+        owner = owners.get(one.meeting["id"])
+        if owner is None:
+            results[index] = one.meeting, True
+            continue
+        result = alone(_replay, known[owner], one.lead, one.booking, one.references)
+        if not isinstance(result, ServiceError):
+            known[owner] = result  # for another name of the same meeting
+        results[index] = result if isinstance(result, ServiceError) else (result, False)
+    return results
 
 
-def _replay_known(meeting: Row, one: Candidate) -> tuple[Row, bool]:
-    return _replay(meeting, one.lead, one.booking, one.references), False
-
-
-def _insert_free(client_id: str, run: list[Candidate]) -> dict[str, Row]:
-    """Store the meetings whose pair was free; return what the others, by id, are known as."""
-    with_event = [one for one in run if one.event]
+def _insert_free(client_id: str, run: list[Candidate]) -> dict[str, str]:
+    """Store the meetings whose pair was free; for each other's id, return whose the pair is."""
+    # In one order everywhere, so that two arrays wait for each other and do not deadlock.
+    with_event = sorted((one for one in run if one.event), key=lambda one: one.event["event_id"])
     INSERT_EXTERNAL_EVENT.run_many(
         [
             {**one.event, "client_id": client_id, "meeting_id": one.meeting["id"]}
@@ -231,17 +225,23 @@ def _insert_free(client_id: str, run: list[Candidate]) -> dict[str, Row]:
         (row["provider"], row["event_id"]): row["meeting_id"]
         for row in fetch_among(query, ExternalEvent.event_id, wanted)
     }
-    owner_of = {
-        one.meeting["id"]: owners[one.event["provider"], one.event["event_id"]]
+    taken = {
+        one.meeting["id"]: owner
         for one in with_event
+        if (owner := owners[one.event["provider"], one.event["event_id"]]) != one.meeting["id"]
     }
-    taken = {own: owner for own, owner in owner_of.items() if own != owner}
     free = [one.meeting for one in run if one.meeting["id"] not in taken]
     INSERT_MEETING.run_many(free)
     timeline.record_many([_scheduled(meeting) for meeting in free])
-    known = _with_lead().where(Meeting.client == client_id).order_by(Meeting.id)
-    rows = {row["id"]: row for row in fetch_among(known, Meeting.id, taken.values(), lock=True)}
-    return {own: rows[owner] for own, owner in taken.items()}
+    return taken
+
+
+def _lock_all(client_id: str, ids: set[str]) -> dict[str, Row]:
+    """The meetings of the ids, locked until the transaction ends."""
+    if not ids:
+        return {}
+    query = Meeting.select().where(Meeting.client == client_id, Meeting.id.in_(sorted(ids)))
+    return {row["id"]: row for row in fetch(locked_with_lead(query.order_by(Meeting.id)))}
 
 
 def _claim(client_id: str, booking: Row, meeting_id: str) -> Row | None:
@@ -350,11 +350,20 @@ def type_columns(meeting_type: Row | None) -> Row:
 
 
 def _hosts(client_id: str, host: Row, booking: Row) -> bool:
-    """Whether the booking is a replay of a meeting which the host, though inactive now, has."""
+    """Whether a host, though inactive now, may be named: by a replay of a meeting that is theirs.
+
+    So may any host by the late retry of a booking that has another id by now, which changes
+    nothing.
+    """
     event = external_event(booking)
     if event is None:
         return False
     meeting = MEETING_OF_EXTERNAL_EVENT.row_or_none(client_id=client_id, **event)
+    if meeting is not None and meeting["external_event_id"] != event["event_id"]:
+        return True
+    if meeting is None and booking.get("previous_external_event_id") is not None:
+        event |= {"event_id": booking["previous_external_event_id"]}
+        meeting = MEETING_OF_EXTERNAL_EVENT.row_or_none(client_id=client_id, **event)
     return meeting is not None and meeting["host_id"] == host["id"]
 
 

@@ -1,19 +1,19 @@
 """Meetings as calendar programs read them: iCalendar (RFC 5545)."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
-from icalendar import Calendar, Event, vCalAddress
+from icalendar import Calendar, Event, Timezone, vCalAddress
 
 from database import Row
 from models import LATEST_START, full_name, shown_status
 from services import meetings
 from times import get_zone
 
-MEETINGS_SHOWN = 1000  # of a calendar, those that start last
+MEETINGS_SHOWN = 5000  # of a calendar, those that start last
 PRODUCT = "-//Meetings//Self-hosted meetings service//EN"
 STATUSES = {"scheduled": "TENTATIVE", "cancelled": "CANCELLED"}  # any other took or takes place
-A_YEAR = timedelta(days=366)
 
 
 def of_meeting(client_id: str, meeting_id: str) -> bytes:
@@ -34,18 +34,22 @@ def write(name: str, rows: list[Row]) -> bytes:
     calendar.add("version", "2.0")
     calendar.add("method", "PUBLISH")
     calendar.add("x-wr-calname", name)
-    for row in rows:
-        calendar.add_component(_event(row))
     if rows:
         # Only the years that matter: some zones have changed their rules for a century.
-        first = min(row["starts_at"] for row in rows) - A_YEAR
-        last = max(row["ends_at"] for row in rows) + A_YEAR
-        calendar.add_missing_timezones(_day(first), _day(last))
+        first = min(row["starts_at"] for row in rows).year - 1
+        last = max(row["ends_at"] for row in rows).year + 2
+        for zone in sorted({row["timezone"] for row in rows} - {"UTC"}):
+            calendar.add_component(_zone_rules(zone, first, last))
+    for row in rows:  # after the zones: some readers want to know those first
+        calendar.add_component(_event(row))
     return bytes(calendar.to_ical())
 
 
-def _day(at: datetime) -> date:
-    return at.date()
+@lru_cache(maxsize=1024)  # of what calendars have named, in the years they had
+def _zone_rules(zone: str, first_year: int, last_year: int) -> Timezone:
+    return Timezone.from_tzid(
+        zone, first_date=date(first_year, 1, 1), last_date=date(last_year, 1, 1)
+    )
 
 
 def _event(meeting: Row) -> Event:
@@ -55,8 +59,8 @@ def _event(meeting: Row) -> Event:
     event.add("dtstamp", meeting["updated_at"])
     event.add("created", meeting["created_at"])
     event.add("last-modified", meeting["updated_at"])
-    event.add("dtstart", _in_its_zone(meeting["starts_at"], meeting["timezone"]))
-    event.add("dtend", _in_its_zone(meeting["ends_at"], meeting["timezone"]))
+    _add_time(event, "dtstart", meeting["starts_at"], meeting["timezone"])
+    _add_time(event, "dtend", meeting["ends_at"], meeting["timezone"])
     event.add("status", STATUSES.get(shown_status(meeting), "CONFIRMED"))
     for name, value in (
         ("summary", meeting["title"]),
@@ -70,13 +74,17 @@ def _event(meeting: Row) -> Event:
     return event
 
 
-def _in_its_zone(at: datetime, timezone: str) -> datetime:
-    """The time in the meeting's zone; in UTC where the zone's clock shows it for the second time.
+def _add_time(event: Event, name: str, at: datetime, zone: str) -> None:
+    """Add a time in the meeting's zone; in UTC where the zone's clock shows it for a second time.
 
     A wall-clock time that happens twice is, in RFC 5545 (section 3.3.5), always the first.
     """
-    local = at.astimezone(get_zone(timezone))
-    return at if local.fold else local
+    local = at.astimezone(get_zone(zone))
+    if zone == "UTC" or local.fold:
+        event.add(name, at)
+    else:
+        # The zone by name: by itself, icalendar takes every zone on GMT for UTC.
+        event.add(name, local.replace(tzinfo=None), parameters={"TZID": zone})
 
 
 def _add_people(event: Event, meeting: Row) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import IntegrityError, Select, fn
 
-from database import Param, Prepared, Row, fetch, fetch_among, insert, transaction
+from database import Param, Prepared, Row, fetch, fetch_among, insert, locked, transaction
 from models import SOURCE, Lead, full_name, metadata_fault, new_id, to_json
 from services import timeline
 from services.errors import (
@@ -35,6 +35,8 @@ FIELD_SEPARATOR, PHONE_DIGITS = "\x1f", "\x1e"  # cannot occur in text that was 
 # What may stand between the digits of a phone number: spaces, dashes, brackets and these.
 PHONE_CATEGORIES, PHONE_SIGNS = {"Nd", "Zs", "Pd", "Ps", "Pe"}, "+./,*#"
 
+Result = tuple[Row, bool] | ServiceError  # a lead and whether it is new, or why not
+
 INSERT_LEAD = insert(Lead, unless_taken=True)
 UPDATE_LEAD = Prepared(
     lambda: Lead.update(
@@ -48,9 +50,11 @@ UPDATE_LEAD = Prepared(
 
 
 def _lead_where(field: Any, lock: bool = False) -> Prepared:
-    return Prepared(
-        lambda: Lead.select().where(Lead.client == Param(Lead.client), field == Param(field)), lock
-    )
+    def build() -> Any:
+        query = Lead.select().where(Lead.client == Param(Lead.client), field == Param(field))
+        return locked(query) if lock else query
+
+    return Prepared(build)
 
 
 LEAD_BY_ID = _lead_where(Lead.id)
@@ -133,7 +137,7 @@ def create(client_id: str, given: Row) -> tuple[Row, bool]:
     return _create(client_id, given)
 
 
-def create_many(client_id: str, rows: list[Judged]) -> list[tuple[Row, bool] | ServiceError]:
+def create_many(client_id: str, rows: list[Judged]) -> list[Result]:
     """Create leads, or update them, each as if it came alone; an error takes a failed one's place.
 
     A transaction holds a part of them: killed half-way, this leaves leads whole.
@@ -146,32 +150,45 @@ def create_many(client_id: str, rows: list[Judged]) -> list[tuple[Row, bool] | S
 
 
 @transaction
-def _create_part(client_id: str, rows: list[Judged]) -> list[tuple[Row, bool] | ServiceError]:
-    results: dict[int, tuple[Row, bool] | ServiceError] = {}
-    new: dict[int, Row] = {}
-    seen: set[str] = set()
+def _create_part(client_id: str, rows: list[Judged]) -> list[Result]:
+    """Create leads in their order: new ones together, a known one once those before are stored."""
+    query = Lead.select(Lead.external_id).where(Lead.client == client_id)
+    wanted = [given["external_id"] for given, _ in rows if given.get("external_id") is not None]
+    known = {row["external_id"] for row in fetch_among(query, Lead.external_id, wanted)}
+    results: dict[int, Result] = {}
+    run: dict[int, Row] = {}
     for index, (given, wrong) in enumerate(rows):
         external_id = given.get("external_id")
         try:
             if wrong:
                 raise InvalidRequest(wrong)
-            if external_id not in seen:
-                new[index] = _new_lead(client_id, given)
+            if external_id in known:
+                results |= _create_run(client_id, run, rows)
+                run = {}
+                results[index] = alone(_create, client_id, given)
+            else:
+                run[index] = _new_lead(client_id, given)
         except InvalidRequest as error:
             results[index] = error
         if external_id is not None:
-            seen.add(external_id)
-    for index, lead in _insert_free(client_id, new).items():
-        results[index] = lead, True
-    for index, (given, _) in enumerate(rows):
-        if index not in results:
-            results[index] = alone(_create, client_id, given)
+            known.add(external_id)
+    results |= _create_run(client_id, run, rows)
     return [results[index] for index in range(len(rows))]
+
+
+def _create_run(client_id: str, run: dict[int, Row], rows: list[Judged]) -> dict[int, Result]:
+    """Create leads together; one whose external id was taken meanwhile is updated after all."""
+    free = _insert_free(client_id, run)
+    return {
+        index: (free[index], True) if index in free else alone(_create, client_id, rows[index][0])
+        for index in run
+    }
 
 
 def _insert_free(client_id: str, new: dict[int, Row]) -> dict[int, Row]:
     """Store those of the leads whose external id was free, with their timeline entries."""
-    INSERT_LEAD.run_many(list(new.values()))
+    # In one order everywhere, so that two arrays wait for each other and do not deadlock.
+    INSERT_LEAD.run_many(sorted(new.values(), key=lambda lead: lead["external_id"] or ""))
     wanted = [lead["external_id"] for lead in new.values() if lead["external_id"] is not None]
     query = Lead.select(Lead.id, Lead.external_id).where(Lead.client == client_id)
     owners = {row["external_id"]: row["id"] for row in fetch_among(query, Lead.external_id, wanted)}

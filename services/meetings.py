@@ -6,38 +6,69 @@ from typing import Any
 
 from peewee import JOIN, Tuple, fn
 
-from database import Count, Param, Prepared, Row, db
+from database import Count, Param, Prepared, Row, db, locked
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
 from services.errors import MeetingNotFound
 
 Key = tuple[str, Any, str]  # of a row in a list: the order, the instant it goes by, the id
 
 
-def with_host_and_type(*more: Any) -> Any:
+class LockedMeeting(Meeting):
+    """The meetings that a statement has locked first, under the name it gives them."""
+
+    class Meta:
+        table_name = "locked"
+
+
+def with_host_and_type(model: Any = Meeting, *more: Any) -> Any:
     """A query of meetings, each with its host and its type, whatever either is."""
     return (
-        Meeting.select(
-            *Meeting._meta.sorted_fields,
+        model.select(
+            *model._meta.sorted_fields,
             User.email.alias("host_email"),
             User.first_name.alias("host_first_name"),
             User.last_name.alias("host_last_name"),
             MeetingType.name.alias("meeting_type_name"),
             *more,
         )
-        .join(User, JOIN.LEFT_OUTER, on=(Meeting.host == User.id))
-        .switch(Meeting)
-        .join(MeetingType, JOIN.LEFT_OUTER, on=(Meeting.meeting_type == MeetingType.id))
+        .join(User, JOIN.LEFT_OUTER, on=(model.host == User.id))
+        .switch(model)
+        .join(MeetingType, JOIN.LEFT_OUTER, on=(model.meeting_type == MeetingType.id))
     )
 
 
-def _meeting_by_id() -> Any:
-    return with_host_and_type().where(
+def locked_with_lead(query: Any) -> Any:
+    """The meetings of a query, locked until the transaction ends, with host, type and lead.
+
+    They are locked before anything is joined to them, so that what is joined fits them as they are
+    once whoever held the lock is done.
+    """
+    return (
+        with_host_and_type(
+            LockedMeeting,
+            Lead.email.alias("lead_email"),
+            Lead.first_name.alias("lead_first_name"),
+            Lead.last_name.alias("lead_last_name"),
+            Lead.phone.alias("lead_phone"),
+        )
+        .switch(LockedMeeting)
+        .join(Lead, on=(LockedMeeting.lead == Lead.id))
+        .with_cte(locked(query).cte("locked"))
+    )
+
+
+MEETING_BY_ID = Prepared(
+    lambda: with_host_and_type().where(
         Meeting.client == Param(Meeting.client), Meeting.id == Param(Meeting.id)
     )
-
-
-MEETING_BY_ID = Prepared(_meeting_by_id)
-MEETING_BY_ID_LOCKED = Prepared(_meeting_by_id, lock=True)
+)
+MEETING_BY_ID_LOCKED = Prepared(
+    lambda: locked_with_lead(
+        Meeting.select().where(
+            Meeting.client == Param(Meeting.client), Meeting.id == Param(Meeting.id)
+        )
+    )
+)
 
 
 def find(client_id: str, meeting_id: str, lock: bool = False) -> Row:

@@ -11,7 +11,12 @@ from typing import Any
 from database import Row, transaction
 from models import shown_status
 from services import bookings, meetings, timeline
-from services.errors import ExternalEventConflict, InvalidRequest, InvalidTransition
+from services.errors import (
+    ExternalEventConflict,
+    InvalidRequest,
+    InvalidTransition,
+    MeetingNotFound,
+)
 from times import TOO_LATE, format_instant, resolve_times, utc_now
 
 # What an outcome sets. Each sets its own and clears the others'.
@@ -136,10 +141,7 @@ def reschedule(client_id: str, meeting_id: str, given: Row) -> tuple[Row, bool]:
     ExternalEventConflict.
     """
     meeting = meetings.find(client_id, meeting_id, lock=True)
-    times, wrong = _times(meeting, given)
-    event_id = given.get("external_event_id") or meeting["external_event_id"]
-    if event_id != meeting["external_event_id"] and not meeting["external_calendar_provider"]:
-        wrong["external_event_id"] = ["The meeting has no external_calendar_provider to go with."]
+    times, wrong = _move_of(meeting, given)
     if wrong:
         raise InvalidRequest(wrong)
     if meeting["status"] != "scheduled":
@@ -149,18 +151,29 @@ def reschedule(client_id: str, meeting_id: str, given: Row) -> tuple[Row, bool]:
         **meeting,
         **times,
         "timezone": given.get("timezone") or meeting["timezone"],
-        "external_event_id": event_id,
+        "external_event_id": given.get("external_event_id") or meeting["external_event_id"],
         "confirmed_by_lead": meeting["confirmed_by_lead"] and not moved,
     }
     if after == meeting:
         return meeting, False
-    if event_id != meeting["external_event_id"]:
+    if after["external_event_id"] != meeting["external_event_id"]:
         _take_external_event(after)
     return bookings.store_changes(meeting, after, given.get("reason")), True
 
 
-def _times(meeting: Row, given: Row) -> tuple[Row, dict[str, list[str]]]:
-    """The instants a meeting is to be moved to, and what is wrong with them."""
+def wrong_move(client_id: str, given: Row, meeting_id: str) -> dict[str, list[str]]:
+    """What only the meeting tells to be wrong with a body of `reschedule`: field → sentences.
+
+    `given` may be part of one, where the rest was refused already; of no meeting, nothing is told.
+    """
+    try:
+        return _move_of(meetings.find(client_id, meeting_id), given)[1]
+    except MeetingNotFound:
+        return {}
+
+
+def _move_of(meeting: Row, given: Row) -> tuple[Row, dict[str, list[str]]]:
+    """The instants a meeting is to be moved to, and what is wrong with the move."""
     times = {
         field: given[field]
         for field in ("starts_at", "ends_at", "duration_minutes")
@@ -168,7 +181,9 @@ def _times(meeting: Row, given: Row) -> tuple[Row, dict[str, list[str]]]:
     }
     zone = given.get("timezone") or meeting["timezone"]
     wrong = resolve_times(dict(times), times, zone)
-    if not wrong and "ends_at" not in times:
+    if given.get("external_event_id") and not meeting["external_calendar_provider"]:
+        wrong["external_event_id"] = ["The meeting has no external_calendar_provider to go with."]
+    if "starts_at" in times and "ends_at" not in times and "ends_at" not in wrong:
         times["ends_at"] = times["starts_at"] + (meeting["ends_at"] - meeting["starts_at"])
         if times["ends_at"] >= TOO_LATE:
             wrong["starts_at"] = ["The meeting must end before the year 2200."]
