@@ -92,6 +92,7 @@ def test_it_keeps_its_uid_and_counts_its_moves(api, meeting):
     ("timezone", "starts_at", "instant"),
     [
         ("UTC", "2026-01-01T10:00", datetime(2026, 1, 1, 10, tzinfo=UTC)),
+        ("Atlantic/Reykjavik", "2026-01-01T10:00", datetime(2026, 1, 1, 10, tzinfo=UTC)),
         ("Europe/Berlin", "2026-07-01T10:00", datetime(2026, 7, 1, 8, tzinfo=UTC)),
         ("Australia/Lord_Howe", "2026-01-01T10:00", datetime(2025, 12, 31, 23, tzinfo=UTC)),
         ("Asia/Kathmandu", "2026-01-01T10:00", datetime(2026, 1, 1, 4, 15, tzinfo=UTC)),
@@ -109,6 +110,8 @@ def test_the_instant_survives_in_any_zone(api, lead, timezone, starts_at, instan
     [event] = read(api.get(f"/meetings/{meeting['id']}.ics"))
 
     assert event["dtstart"].dt.astimezone(UTC) == instant
+    if timezone != "UTC" and instant.month != 4:
+        assert event["dtstart"].params["TZID"] == timezone
 
 
 def test_of_a_lead_and_of_a_host(api, lead, meeting):

@@ -1,6 +1,7 @@
 """Section 6: many at once, each row judged as if it had come alone."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -127,6 +128,49 @@ class TestMeetings:
         assert statuses(answer) == [409, 201]
         assert answer.json["results"][0]["code"] == "external_event_conflict"
 
+    def test_two_names_of_one_meeting_answer_alike(self, api, lead):
+        api.post("/meetings", json=booking(external_event_id="a"))
+        api.post("/meetings", json=booking(external_event_id="b", previous_external_event_id="a"))
+
+        answer = api.post("/meetings", json=[*rows("b", title="NEW"), *rows("a", title="old")])
+
+        assert [r["meeting"]["title"] for r in answer.json["results"]] == ["NEW", "NEW"]
+
+    def test_a_host_is_judged_by_what_the_rows_before_left(self, api, lead):
+        for name in ("tmp", "other"):
+            users.add(api.client_id, f"{name}@example.com", name, "X")
+        database.release()
+        with_host = booking(host_email="tmp@example.com")
+        api.post("/meetings", json=with_host)
+        users.set_active(api.client_id, "tmp@example.com", False)
+        database.release()
+
+        kept = api.post("/meetings", json=[with_host])
+        replaced = api.post("/meetings", json=[booking(host_email="other@example.com"), with_host])
+
+        assert (statuses(kept), statuses(replaced)) == ([200], [200, 400])
+
+    def test_arrays_in_any_order_do_not_lose_each_other(self, app, api, lead):
+        names = [str(n) for n in range(200)]
+        answers = []
+
+        def send(seed):
+            mixed = random.Random(seed).sample(names, len(names))
+            answers.append(app.test_client().post(
+                "/api/public/meetings", json=rows(*mixed), headers={"X-API-Key": api.key}
+            ))  # fmt: skip
+
+        threads = [threading.Thread(target=send, args=(seed,)) for seed in range(4)]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert time.monotonic() - began < 5
+        assert sum(answer.json["created"] for answer in answers) == 200
+        assert sum(answer.json["updated"] for answer in answers) == 600
+
     def test_all_failed_is_no_success(self, api):
         answer = api.post("/meetings", json=[{}, 1])
 
@@ -182,6 +226,19 @@ class TestLeads:
         kinds = [entry["activity_type"] for entry in api.history(results[4]["lead"])]
         assert kinds == ["lead_created", "lead_updated"]
         assert len(api.get("/leads").json["leads"]) == 3
+
+    def test_they_are_updated_in_their_order(self, api):
+        api.new_lead(external_id="known", email="twin@example.com")
+        api.post(
+            "/leads",
+            json=[
+                {"first_name": "Known", "external_id": "known", "company": "new"},
+                {"first_name": "Second", "email": "twin@example.com"},
+            ],
+        )
+
+        found = api.get("/leads?email=twin@example.com").json["leads"]
+        assert [lead["first_name"] for lead in found] == ["Second", "Known"]
 
     def test_a_thousand_go_through(self, api):
         people = [{"first_name": f"L{n}", "external_id": str(n)} for n in range(1000)]

@@ -329,6 +329,34 @@ class TestHostAndType:
         assert fresh.status_code == without_pair.status_code == 400
         assert set(fresh.json["details"]) == {"host_email"}
 
+    def test_a_late_retry_passes_though_its_host_was_replaced_and_left(self, api, lead, host):
+        users.add(api.client_id, "happy@example.com", "Happy", "Hogan")
+        first = booking(external_event_id="a", host_email=host["email"])
+        api.post("/meetings", json=first)
+        moved = booking(
+            external_event_id="b", previous_external_event_id="a", host_email="happy@example.com"
+        )
+        after = api.post("/meetings", json=moved).json["meeting"]
+        users.set_active(api.client_id, host["email"], False)
+        database.release()
+
+        late = api.post("/meetings", json=first)
+
+        assert (late.status_code, late.json["meeting"]) == (200, after)
+
+    def test_an_inactive_host_stays_when_the_booking_gets_a_new_id(self, api, lead, host):
+        with_host = booking(external_event_id="a", host_email=host["email"])
+        api.post("/meetings", json=with_host)
+        users.set_active(api.client_id, host["email"], False)
+        database.release()
+
+        moved = api.post(
+            "/meetings",
+            json=with_host | {"external_event_id": "b", "previous_external_event_id": "a"},
+        )
+
+        assert (moved.status_code, moved.json["meeting"]["host_name"]) == (200, "Pepper Potts")
+
     def test_an_inactive_host_of_another_meeting_is_refused_on_a_replay(self, api, lead, host):
         api.post("/meetings", json=booking())
         users.set_active(api.client_id, host["email"], False)

@@ -171,7 +171,7 @@ class TestWhatIsSet:
 
 
 @pytest.mark.parametrize("name", [name for name in BODIES if name != "reschedule"])
-@pytest.mark.parametrize("data", [None, b"", b"  ", b"{}"])
+@pytest.mark.parametrize("data", [None, b"", b"  ", b"{}", b"\xef\xbb\xbf"])
 def test_the_body_may_be_absent(api, meeting, name, data):
     if name == "reopen":
         call(api, meeting, "cancel")
@@ -276,6 +276,9 @@ class TestReschedule:
             ({"starts_at": "2199-12-31T20:30"}, {"starts_at"}),
             ({"starts_at": "2026-02-01T10:00", "timezone": "Mars"}, {"timezone"}),
             ({"starts_at": "2026-02-01T10:00", "title": "x"}, {"title"}),
+            ({"starts_at": "2026-01-02T10:00", "ends_at": "2026-01-01T10:00", "reason": 5},
+             {"ends_at", "reason"}),
+            ({"starts_at": "1969-12-31T20:00", "bogus": 1}, {"starts_at", "bogus"}),
         ],
     )  # fmt: skip
     def test_wrong_times_are_refused_by_name(self, api, meeting, body, fields):
@@ -307,6 +310,17 @@ class TestReschedule:
         assert (answer.status_code, answer.json["code"]) == (409, "external_event_conflict")
         assert other["id"] in answer.json["message"]
         assert get(api, meeting)["starts_at"] == meeting["starts_at"]
+
+    def test_a_missing_provider_is_told_with_everything_else(self, api, lead):
+        alone = booking(external_calendar_provider=..., external_event_id=...)
+        meeting = api.post("/meetings", json=alone).json["meeting"]
+        body = {"starts_at": "2026-01-02T10:00Z", "ends_at": "2026-01-01T10:00Z"}
+
+        answer = api.post(
+            f"/meetings/{meeting['id']}/reschedule", json=body | {"external_event_id": "x"}
+        )
+
+        assert set(answer.json["details"]) == {"ends_at", "external_event_id"}
 
     def test_an_external_id_needs_a_provider_to_go_with(self, api, lead):
         alone = booking(external_calendar_provider=..., external_event_id=...)

@@ -1,5 +1,7 @@
 """Section 2, replay: one meeting per (provider, event id), whatever is sent again, how often."""
 
+import threading
+
 import pytest
 from conftest import booking
 from freezegun import freeze_time
@@ -295,6 +297,39 @@ class TestLead:
         again = api.post("/meetings", json=booking(attendee_name=None, attendee_phone=None))
 
         assert again.json["meeting"]["attendee_name"] == "Tony Stark Jr."
+
+
+def test_replays_at_once_that_give_a_host_tell_of_it_once(app, api, lead):
+    """Those that wait for the first must see the host it gave, not a meeting without one."""
+    users.add(api.client_id, "pepper@example.com", "Pepper", "Potts")
+    database.release()
+    for n in range(10):
+        event = {"external_event_id": str(n)}
+        first = api.post("/meetings", json=booking(status="scheduled", **event)).json["meeting"]
+        body = booking(status=..., host_email="pepper@example.com", **event)
+        calls = [("/meetings", body)] * 5 + [(f"/meetings/{first['id']}/confirm", {})] * 3
+        answers = []
+
+        def send(path, json, answers=answers):
+            headers = {"X-API-Key": api.key}
+            http = app.test_client()
+            answers.append(http.post(f"/api/public{path}", json=json, headers=headers).json)
+
+        threads = [threading.Thread(target=send, args=call) for call in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        told = [e for e in api.history(lead) if e["meeting_id"] == first["id"]]
+        assert sorted(e["activity_type"] for e in told) == [
+            "meeting_confirmed",
+            "meeting_scheduled",
+            "meeting_updated",
+        ]
+        for meeting in (answer["meeting"] for answer in answers):
+            if meeting.get("host"):
+                assert meeting["host"]["email"] == "pepper@example.com"
 
 
 def test_a_refused_replay_changes_nothing(api, lead, first):
