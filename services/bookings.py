@@ -202,10 +202,13 @@ def _log_run(client_id: str, run: dict[int, Candidate]) -> dict[int, Result]:
         if owner is None:
             results[index] = one.meeting, True
             continue
-        result = alone(_replay, known[owner], one.lead, one.booking, one.references)
-        if not isinstance(result, ServiceError):
-            known[owner] = result  # for another name of the same meeting
-        results[index] = result if isinstance(result, ServiceError) else (result, False)
+        try:  # a replay is refused before it writes, so there is nothing to undo
+            meeting = _replay(known[owner], one.lead, one.booking, one.references)
+        except ServiceError as error:
+            results[index] = error
+        else:
+            known[owner] = meeting  # for another name of the same meeting
+            results[index] = meeting, False
     return results
 
 
