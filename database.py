@@ -93,6 +93,7 @@ class Sqlite(PooledSqliteDatabase):
                 "journal_mode": "wal",
                 "synchronous": "full",
                 "foreign_keys": "on",
+                "cache_size": -512,  # KiB of each connection; the system's cache serves the rest
             },
         )
 
