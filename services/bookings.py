@@ -10,7 +10,7 @@ from database import Param, Prepared, Row, fetch, fetch_among, insert, transacti
 from models import SOURCE, ExternalEvent, Meeting, full_name, new_id, shown_status
 from services import leads, meeting_types, timeline, users
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
-from services.many import ROWS_A_TRANSACTION, Judged, alone
+from services.many import Judged, alone, in_parts
 from services.meetings import locked_with_lead
 from times import format_instant, utc_now
 
@@ -146,11 +146,7 @@ def log_many(client_id: str, rows: list[Judged]) -> list[Result]:
     A transaction holds a part of them: killed half-way, this leaves meetings whole, and the same
     bookings sent again complete the rest.
     """
-    return [
-        result
-        for start in range(0, len(rows), ROWS_A_TRANSACTION)
-        for result in _log_part(client_id, rows[start : start + ROWS_A_TRANSACTION])
-    ]
+    return in_parts(_log_part, client_id, rows)
 
 
 @transaction

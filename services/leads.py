@@ -17,7 +17,7 @@ from services.errors import (
     ServiceError,
     Unavailable,
 )
-from services.many import ROWS_A_TRANSACTION, Judged, alone
+from services.many import Judged, alone, in_parts
 from times import utc_now
 
 EDITABLE = (
@@ -142,11 +142,7 @@ def create_many(client_id: str, rows: list[Judged]) -> list[Result]:
 
     A transaction holds a part of them: killed half-way, this leaves leads whole.
     """
-    return [
-        result
-        for start in range(0, len(rows), ROWS_A_TRANSACTION)
-        for result in _create_part(client_id, rows[start : start + ROWS_A_TRANSACTION])
-    ]
+    return in_parts(_create_part, client_id, rows)
 
 
 @transaction

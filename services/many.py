@@ -15,6 +15,17 @@ Judged = tuple[Row, dict[Any, Any]]
 ROWS_A_TRANSACTION = 500
 
 
+def in_parts(
+    store: Callable[[str, list[Judged]], list[R]], client_id: str, rows: list[Judged]
+) -> list[R]:
+    """Store rows by a function that takes a transaction for each part of them."""
+    return [
+        result
+        for start in range(0, len(rows), ROWS_A_TRANSACTION)
+        for result in store(client_id, rows[start : start + ROWS_A_TRANSACTION])
+    ]
+
+
 def alone(function: Callable[..., R], *arguments: Any) -> R | ServiceError:
     """Do something that undoes itself where it fails, within a transaction that goes on."""
     try:

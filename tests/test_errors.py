@@ -2,7 +2,6 @@
 
 import json
 import re
-from uuid import uuid4
 
 import pytest
 from conftest import booking
@@ -376,4 +375,3 @@ def test_an_upper_case_id_in_a_path_or_a_body_is_the_same_id(api, lead):
 def test_keys_are_random(api, stranger):
     assert api.key.startswith("nxr_live_")
     assert api.key != stranger.key
-    assert uuid4()

@@ -1,5 +1,6 @@
 """Section 2: every field of POST /meetings, its default and its bounds, and which lead it is."""
 
+import json
 import time
 from uuid import uuid4
 
@@ -216,7 +217,7 @@ def test_addresses_have_a_longest_length(api, lead):
     "value", [5, True, [], {}, ["x"], {"a": 1}, "\u0000", "a\u001fb", "\x7f", "\ud800", 1e400]
 )
 def test_text_fields_take_text_only_and_no_control_characters(api, lead, field, value):
-    body = __import__("json").dumps(booking(**{field: value})).replace("Infinity", "1e400")
+    body = json.dumps(booking(**{field: value})).replace("Infinity", "1e400")
 
     answer = api.post("/meetings", data=body)
 
