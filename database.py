@@ -4,6 +4,7 @@ prepared queries.
 What differs between the two databases stands here, in the two subclasses, and nowhere else.
 """
 
+import json
 import random
 import select
 import sqlite3
@@ -26,6 +27,8 @@ from peewee import (
     Node,
     PeeweeException,
     Psycopg3Adapter,
+    Select,
+    fn,
 )
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, PooledSqliteDatabase
 from psycopg.types.string import TextLoader
@@ -43,6 +46,7 @@ RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_dete
 # time-out intervened (57), system error (58), read-only standby (25006).
 UNAVAILABLE_SQLSTATES = ("08", "40", "53", "55", "57", "58", "25006")
 APPLICATION_NAME = "meetings"  # how this service's sessions are known to PostgreSQL
+LOCK_POLL_SECONDS = 0.001  # how often a writer asks whether SQLite's lock is free
 UNAVAILABLE_SQLITE_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -79,9 +83,17 @@ class Sqlite(PooledSqliteDatabase):
 
     may_come_back = False  # a file that cannot be opened now will not open later
 
+    # How a query takes a list as one value, so that its text does not hang on how many there are.
+    list_sql = "(SELECT value FROM json_each(?))"
+    list_value = staticmethod(json.dumps)
+    # Whether many rows are best inserted by one statement that is given their columns as lists.
+    inserts_columns = False
+
     field_types = {**PooledSqliteDatabase.field_types, "INSTANT": "TEXT"}
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
+        self.timeout_seconds = timeout_seconds
+        self.busy_milliseconds = round(timeout_seconds * 1000)
         super().__init__(
             path,
             max_connections=pool_size,
@@ -89,13 +101,34 @@ class Sqlite(PooledSqliteDatabase):
             lock_type="IMMEDIATE",
             check_same_thread=False,
             pragmas={
-                "busy_timeout": round(timeout_seconds * 1000),
+                "busy_timeout": self.busy_milliseconds,
                 "journal_mode": "wal",
                 "synchronous": "full",
                 "foreign_keys": "on",
                 "cache_size": -512,  # KiB of each connection; the system's cache serves the rest
             },
         )
+
+    def begin(self, lock_type: str | None = None) -> None:
+        """Begin a transaction, once the writers of other processes let us.
+
+        SQLite's own way to wait sleeps longer and longer, up to 100 ms, while others who just came
+        get in. Asking every millisecond finds the gap between two writers sooner.
+        """
+        deadline = time.monotonic() + self.timeout_seconds
+        connection = self.connection()
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    super().begin(lock_type)
+                    return
+                except peewee.OperationalError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(LOCK_POLL_SECONDS)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {self.busy_milliseconds}")
 
     def prepare_storage(self) -> None:
         """Make the folder of the database file, so that a first migration can create the file."""
@@ -139,6 +172,10 @@ class Postgres(PooledPostgresqlDatabase):
     """PostgreSQL through psycopg 3."""
 
     may_come_back = True  # a server that does not answer may be starting
+
+    list_sql = "(SELECT unnest(%s::{type}[]))"
+    list_value = list
+    inserts_columns = True
 
     psycopg3_adapter = Adapter
     field_types = {**PooledPostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
@@ -288,6 +325,38 @@ class Count(Param):
         self.name, self.convert = name, None
 
 
+class Among(Param):
+    """The place of a list of values, to be used as `field.in_(Among(field))`."""
+
+    def __init__(self, field: Field, name: str | None = None) -> None:
+        self.name = name or field.column_name
+        self.convert, self.field_type = db.obj.list_value, field.field_type
+
+    def __sql__(self, ctx: Any) -> Any:
+        ctx._values.append(self)
+        return ctx.literal(db.obj.list_sql.format(type=self.column_type(ctx)))
+
+    def column_type(self, ctx: Any) -> str:
+        """The type of the values, as the database names it."""
+        return str(ctx.state.field_types.get(self.field_type, self.field_type))
+
+
+class ColumnOf(Among):
+    """The place of a column of many rows, given as a list."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.convert = self._convert if hasattr(field, "converted") else None
+        self._db_value = field.db_value
+
+    def _convert(self, values: list[Any]) -> list[Any]:
+        return [self._db_value(value) for value in values]
+
+    def __sql__(self, ctx: Any) -> Any:
+        ctx._values.append(self)
+        return ctx.literal(f"%s::{self.column_type(ctx)}[]")
+
+
 class Statement:
     """A peewee query as SQL text for one database, and what it takes to run and read it."""
 
@@ -306,10 +375,12 @@ class Statement:
         """Run it and return the cursor."""
         return db.execute_sql(self.sql, self._bind(values))
 
-    def execute_many(self, rows: list[Row]) -> None:
+    def execute_many(self, rows: list[Row]) -> int:
         """Run it for each of the rows; psycopg sends them all before it waits."""
         with driver_errors:
-            db.cursor().executemany(self.sql, [self._bind(values) for values in rows])
+            cursor = db.cursor()
+            cursor.executemany(self.sql, [self._bind(values) for values in rows])
+        return int(cursor.rowcount)
 
     def _bind(self, values: Row) -> list[Any]:
         return [
@@ -365,6 +436,11 @@ class Prepared:
         """Every row of a SELECT."""
         return self.statement().rows(values)
 
+    def rows_among(self, name: str, wanted: Iterable[Any], **values: Any) -> list[Row]:
+        """The rows of a SELECT that has an `Among` of the name; asks nothing where it is empty."""
+        among = sorted(set(wanted))
+        return self.rows(**values, **{name: among}) if among else []
+
     def row_or_none(self, **values: Any) -> Row | None:
         """The first row of a SELECT, or None."""
         rows = self.statement().rows(values)
@@ -374,25 +450,48 @@ class Prepared:
         """Run an INSERT, UPDATE or DELETE; returns the number of rows it touched."""
         return int(self.statement().execute(values).rowcount)
 
-    def run_many(self, rows: list[Row]) -> None:
-        """Run an INSERT, UPDATE or DELETE once for each row, without waiting for each answer."""
-        self.statement().execute_many(rows)
+    def run_many(self, rows: list[Row]) -> int:
+        """Run an INSERT, UPDATE or DELETE once for each row, without waiting for each answer.
+
+        Returns the number of rows touched.
+        """
+        return self.statement().execute_many(rows) if rows else 0
 
 
-def insert(model: Any, unless_taken: bool = False) -> Prepared:
+class Insert(Prepared):
     """A prepared INSERT of every column; with `unless_taken`, of nothing where a key is taken."""
 
-    def build() -> Any:
-        query = model.insert(
-            {
-                field: Param(field)
-                for field in model._meta.sorted_fields
-                if not isinstance(field, AutoField)
-            }
-        ).returning()
-        return query.on_conflict(action="NOTHING") if unless_taken else query
+    def __init__(self, model: Any, unless_taken: bool) -> None:
+        self.model, self.unless_taken = model, unless_taken
+        self.fields = [
+            field for field in model._meta.sorted_fields if not isinstance(field, AutoField)
+        ]
+        self._of_columns = Prepared(self._build_of_columns)
+        super().__init__(
+            lambda: self._finish(model.insert({field: Param(field) for field in self.fields}))
+        )
 
-    return Prepared(build)
+    def _build_of_columns(self) -> Any:
+        columns = Select(
+            [fn.unnest(*(ColumnOf(field) for field in self.fields))], [peewee.SQL("*")]
+        )
+        return self._finish(self.model.insert_from(columns, self.fields))
+
+    def _finish(self, query: Any) -> Any:
+        query = query.returning()
+        return query.on_conflict(action="NOTHING") if self.unless_taken else query
+
+    def run_many(self, rows: list[Row]) -> int:
+        """Insert rows in their order, without waiting for each; returns how many were inserted."""
+        if not (rows and db.obj.inserts_columns):
+            return super().run_many(rows)
+        names = [field.column_name for field in self.fields]
+        return self._of_columns.run(**{name: [row[name] for row in rows] for name in names})
+
+
+def insert(model: Any, unless_taken: bool = False) -> Insert:
+    """A prepared INSERT of every column; with `unless_taken`, of nothing where a key is taken."""
+    return Insert(model, unless_taken)
 
 
 def locked(query: Any) -> Any:
@@ -407,9 +506,3 @@ def locked(query: Any) -> Any:
 def fetch(query: Any) -> list[Row]:
     """Run a SELECT built for this one call."""
     return Statement(query, db.obj).rows({})
-
-
-def fetch_among(query: Any, field: Field, values: Iterable[Any]) -> list[Row]:
-    """The rows of a query whose field is among the values; asks nothing where there are none."""
-    wanted = sorted(set(values))
-    return fetch(query.where(field.in_(wanted))) if wanted else []

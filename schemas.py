@@ -40,7 +40,6 @@ from times import (
     OUT_OF_RANGE,
     TIMEZONES,
     TOO_LATE,
-    format_instant,
     read_date_time,
     resolve_times,
     to_instant,
@@ -664,12 +663,7 @@ class Shown(fields.Field[Any]):
 
 
 class Instant(Shown):
-    """A time, as `2025-12-29T17:00:00Z`."""
-
-    def reader(self, name: str) -> Callable[[Row], Any]:
-        """What reads the value from a row."""
-        column = self.attribute or name
-        return lambda row: format_instant(row[column])
+    """A time in UTC, which answers write as `2025-12-29T17:00:00Z`."""
 
 
 class Computed(Shown):

@@ -6,11 +6,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from database import Param, Prepared, Row, fetch, fetch_among, insert, transaction
+from database import Among, Param, Prepared, Row, insert, transaction
 from models import SOURCE, ExternalEvent, Meeting, full_name, new_id, shown_status
 from services import leads, meeting_types, timeline, users
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
-from services.many import Judged, alone, in_parts
+from services.many import Judged, Together, alone, in_parts
 from services.meetings import locked_with_lead
 from times import format_instant, utc_now
 
@@ -46,6 +46,19 @@ POINT_EXTERNAL_EVENT = Prepared(
         ExternalEvent.client == Param(ExternalEvent.client),
         ExternalEvent.provider == Param(ExternalEvent.provider),
         ExternalEvent.event_id == Param(ExternalEvent.event_id),
+    )
+)
+EXTERNAL_EVENTS = Prepared(
+    lambda: ExternalEvent.select().where(
+        ExternalEvent.client == Param(ExternalEvent.client),
+        ExternalEvent.event_id.in_(Among(ExternalEvent.event_id)),
+    )
+)
+MEETINGS_LOCKED = Prepared(
+    lambda: locked_with_lead(
+        Meeting.select()
+        .where(Meeting.client == Param(Meeting.client), Meeting.id.in_(Among(Meeting.id)))
+        .order_by(Meeting.id)
     )
 )
 MEETING_OF_EXTERNAL_EVENT = Prepared(
@@ -112,14 +125,18 @@ def wrong_references(client_id: str, booking: Row) -> dict[str, list[str]]:
     return _references(client_id, booking, _ask_for_each(client_id))[1]
 
 
-@transaction
 def log(client_id: str, booking: Row) -> tuple[Row, bool]:
     """Log a booking as a meeting of its lead, or update the meeting it was logged as before.
 
     `booking` holds the fields given, None for those to be set to their default, with instants for
     times. Returns the meeting and whether it is new. Raises InvalidRequest for an unknown host or
-    meeting type, LeadNotFound, ExternalEventConflict.
+    meeting type, LeadNotFound, ExternalEventConflict. Bookings that meet share a transaction.
     """
+    return LOG(client_id, booking)
+
+
+@transaction
+def _log_one(client_id: str, booking: Row) -> tuple[Row, bool]:
     return _log(client_id, booking, _ask_for_each(client_id))
 
 
@@ -147,6 +164,10 @@ def log_many(client_id: str, rows: list[Judged]) -> list[Result]:
     bookings sent again complete the rest.
     """
     return in_parts(_log_part, client_id, rows)
+
+
+def _log_all(client_id: str, bookings: list[Row]) -> list[Result]:
+    return _log_part(client_id, [(booking, {}) for booking in bookings])
 
 
 @transaction
@@ -181,6 +202,9 @@ def _log_part(client_id: str, rows: list[Judged]) -> list[Result]:
     return [results[index] for index in range(len(rows))]
 
 
+LOG = Together(_log_one, _log_all)
+
+
 def _hangs_on_others(booking: Row, directory: Directory) -> bool:
     """Whether what becomes of a booking hangs on what is stored, beyond its own external event."""
     host = directory.host(booking["host_email"]) if booking.get("host_email") else None
@@ -212,35 +236,36 @@ def _insert_free(client_id: str, run: list[Candidate]) -> dict[str, str]:
     """Store the meetings whose pair was free; for each other's id, return whose the pair is."""
     # In one order everywhere, so that two arrays wait for each other and do not deadlock.
     with_event = sorted((one for one in run if one.event), key=lambda one: one.event["event_id"])
-    INSERT_EXTERNAL_EVENT.run_many(
+    inserted = INSERT_EXTERNAL_EVENT.run_many(
         [
             {**one.event, "client_id": client_id, "meeting_id": one.meeting["id"]}
             for one in with_event
         ]
     )
-    query = ExternalEvent.select().where(ExternalEvent.client == client_id)
-    wanted = [one.event["event_id"] for one in with_event]
-    owners = {
-        (row["provider"], row["event_id"]): row["meeting_id"]
-        for row in fetch_among(query, ExternalEvent.event_id, wanted)
-    }
-    taken = {
-        one.meeting["id"]: owner
-        for one in with_event
-        if (owner := owners[one.event["provider"], one.event["event_id"]]) != one.meeting["id"]
-    }
+    taken = {} if inserted == len(with_event) else _owners(client_id, with_event)
     free = [one.meeting for one in run if one.meeting["id"] not in taken]
     INSERT_MEETING.run_many(free)
     timeline.record_many([_scheduled(meeting) for meeting in free])
     return taken
 
 
+def _owners(client_id: str, candidates: list[Candidate]) -> dict[str, str]:
+    """For the id of each candidate whose pair names another meeting, the id of that meeting."""
+    event_ids = [one.event["event_id"] for one in candidates]
+    owners = {
+        (row["provider"], row["event_id"]): row["meeting_id"]
+        for row in EXTERNAL_EVENTS.rows_among("event_id", event_ids, client_id=client_id)
+    }
+    return {
+        one.meeting["id"]: owner
+        for one in candidates
+        if (owner := owners[one.event["provider"], one.event["event_id"]]) != one.meeting["id"]
+    }
+
+
 def _lock_all(client_id: str, ids: set[str]) -> dict[str, Row]:
     """The meetings of the ids, locked until the transaction ends."""
-    if not ids:
-        return {}
-    query = Meeting.select().where(Meeting.client == client_id, Meeting.id.in_(sorted(ids)))
-    return {row["id"]: row for row in fetch(locked_with_lead(query.order_by(Meeting.id)))}
+    return {row["id"]: row for row in MEETINGS_LOCKED.rows_among("id", ids, client_id=client_id)}
 
 
 def _claim(client_id: str, booking: Row, meeting_id: str) -> Row | None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from peewee import IntegrityError, Select, fn
+from peewee import IntegrityError
 
-from database import Param, Prepared, Row, fetch, fetch_among, insert, locked, transaction
+from database import Among, Param, Prepared, Row, fetch, insert, locked, transaction
 from models import SOURCE, Lead, full_name, metadata_fault, new_id, to_json
 from services import timeline
 from services.errors import (
@@ -60,12 +60,46 @@ def _lead_where(field: Any, lock: bool = False) -> Prepared:
 LEAD_BY_ID = _lead_where(Lead.id)
 LEAD_BY_ID_LOCKED = _lead_where(Lead.id, lock=True)
 LEAD_BY_EXTERNAL_ID_LOCKED = _lead_where(Lead.external_id, lock=True)
+LEADS_BY_ID = Prepared(
+    lambda: Lead.select().where(Lead.client == Param(Lead.client), Lead.id.in_(Among(Lead.id)))
+)
+
+
+def _latest_first(lead: Any) -> tuple[Any, ...]:
+    return lead.updated_at.desc(), lead.created_at.desc(), lead.id.desc()
+
+
 LEAD_BY_EMAIL = Prepared(
     lambda: (
         Lead.select()
         .where(Lead.client == Param(Lead.client), Lead.email_key == Param(Lead.email_key))
-        .order_by(Lead.updated_at.desc(), Lead.created_at.desc(), Lead.id.desc())
+        .order_by(*_latest_first(Lead))
         .limit(1)
+    )
+)
+
+
+def _latest_of_each_email() -> Any:
+    namesake = Lead.alias()
+    latest = (
+        namesake.select(namesake.id)
+        .where(namesake.client == Lead.client, namesake.email_key == Lead.email_key)
+        .order_by(*_latest_first(namesake))
+        .limit(1)
+    )
+    return Lead.select().where(
+        Lead.client == Param(Lead.client),
+        Lead.email_key.in_(Among(Lead.email_key)),
+        Lead.id == latest,
+    )
+
+
+LEADS_BY_EMAIL = Prepared(_latest_of_each_email)
+
+
+OWNERS_OF_EXTERNAL_IDS = Prepared(
+    lambda: Lead.select(Lead.id, Lead.external_id).where(
+        Lead.client == Param(Lead.client), Lead.external_id.in_(Among(Lead.external_id))
     )
 )
 
@@ -97,21 +131,11 @@ def find_all_named(client_id: str, bookings: list[Row]) -> Callable[[Row], Row |
         for given in bookings
         if given.get("lead_email") and not given.get("lead_id")
     }
-    everyone = Lead.select().where(Lead.client == client_id)
-    place = fn.ROW_NUMBER().over(
-        partition_by=[Lead.email_key],
-        order_by=[Lead.updated_at.desc(), Lead.created_at.desc(), Lead.id.desc()],
-    )
-    ranked = Lead.select(Lead.id, place.alias("place")).where(
-        Lead.client == client_id, Lead.email_key.in_(sorted(emails))
-    )
-    latest = Select((ranked,), (ranked.c.id,)).where(ranked.c.place == 1)
-    by_id = {row["id"]: row for row in fetch_among(everyone, Lead.id, ids)}
-    by_email = (
-        {row["email_key"]: row for row in fetch(everyone.where(Lead.id.in_(latest)))}
-        if emails
-        else {}
-    )
+    by_id = {row["id"]: row for row in LEADS_BY_ID.rows_among("id", ids, client_id=client_id)}
+    by_email = {
+        row["email_key"]: row
+        for row in LEADS_BY_EMAIL.rows_among("email_key", emails, client_id=client_id)
+    }
 
     def find(booking: Row) -> Row | None:
         if booking.get("lead_id") is not None:
@@ -148,9 +172,7 @@ def create_many(client_id: str, rows: list[Judged]) -> list[Result]:
 @transaction
 def _create_part(client_id: str, rows: list[Judged]) -> list[Result]:
     """Create leads in their order: new ones together, a known one once those before are stored."""
-    query = Lead.select(Lead.external_id).where(Lead.client == client_id)
-    wanted = [given["external_id"] for given, _ in rows if given.get("external_id") is not None]
-    known = {row["external_id"] for row in fetch_among(query, Lead.external_id, wanted)}
+    known = set(_owners(client_id, [given.get("external_id") for given, _ in rows]))
     results: dict[int, Result] = {}
     run: dict[int, Row] = {}
     for index, (given, wrong) in enumerate(rows):
@@ -185,9 +207,7 @@ def _insert_free(client_id: str, new: dict[int, Row]) -> dict[int, Row]:
     """Store those of the leads whose external id was free, with their timeline entries."""
     # In one order everywhere, so that two arrays wait for each other and do not deadlock.
     INSERT_LEAD.run_many(sorted(new.values(), key=lambda lead: lead["external_id"] or ""))
-    wanted = [lead["external_id"] for lead in new.values() if lead["external_id"] is not None]
-    query = Lead.select(Lead.id, Lead.external_id).where(Lead.client == client_id)
-    owners = {row["external_id"]: row["id"] for row in fetch_among(query, Lead.external_id, wanted)}
+    owners = _owners(client_id, [lead["external_id"] for lead in new.values()])
     free = {
         index: lead
         for index, lead in new.items()
@@ -195,6 +215,12 @@ def _insert_free(client_id: str, new: dict[int, Row]) -> dict[int, Row]:
     }
     timeline.record_many([_created(lead) for lead in free.values()])
     return free
+
+
+def _owners(client_id: str, external_ids: list[str | None]) -> dict[str, str]:
+    wanted = [external_id for external_id in external_ids if external_id is not None]
+    rows = OWNERS_OF_EXTERNAL_IDS.rows_among("external_id", wanted, client_id=client_id)
+    return {row["external_id"]: row["id"] for row in rows}
 
 
 def _created(lead: Row) -> Row:
@@ -240,9 +266,7 @@ def list_leads(client_id: str, query: Row) -> tuple[list[Row], bool]:
         select = select.where(_matches(query["search"]))
     limit = query["limit"]
     rows = fetch(
-        select.order_by(Lead.updated_at.desc(), Lead.created_at.desc(), Lead.id.desc())
-        .limit(limit + 1)
-        .offset(query["page"] * limit)
+        select.order_by(*_latest_first(Lead)).limit(limit + 1).offset(query["page"] * limit)
     )
     return rows[:limit], len(rows) > limit
 

@@ -1,9 +1,10 @@
-"""Many rows in one request: what leads and meetings share of it."""
+"""Many rows at once: those of an array, and those of requests that meet."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from threading import Lock
+from typing import Any, Generic, TypeVar
 
-from database import Row, db
+from database import Row, db, is_unavailable
 from services.errors import ServiceError
 
 R = TypeVar("R")
@@ -33,3 +34,88 @@ def alone(function: Callable[..., R], *arguments: Any) -> R | ServiceError:
             return function(*arguments)
     except ServiceError as error:
         return error
+
+
+class _Call:
+    """A call that waits for its turn to lead, or for what has become of it."""
+
+    __slots__ = ("argument", "client_id", "done", "outcome", "sleep")
+
+    def __init__(self, client_id: str, argument: Any) -> None:
+        self.client_id, self.argument = client_id, argument
+        self.done = False
+        self.outcome: Any = None
+        self.sleep = Lock()  # held until somebody wakes the call
+        self.sleep.acquire()
+
+
+class Together(Generic[R]):
+    """Calls of one client that meet: those that arrive while one is under way wait, and the first
+    of them carries them all out as one.
+
+    This is group commit: one transaction, whose commit is what takes long, serves all who wait for
+    it, and the more wait, the less each costs. It is also the queue in front of the database's
+    writers, of whom a process has one at a time. A call that meets nobody goes through at once.
+
+    `carry_out` does one call. `carry_out_all` does many, all or none of them, and returns for each
+    its result or the ServiceError it ends in. Where it fails as a whole, each call is done by
+    itself, so that nobody pays for another's fault. Where the database is not to be had, all who
+    wait by then are told so, and nobody waits longer than the first.
+    """
+
+    def __init__(
+        self,
+        carry_out: Callable[[str, Any], R],
+        carry_out_all: Callable[[str, list[Any]], list[R | ServiceError]],
+    ) -> None:
+        self._carry_out, self._carry_out_all = carry_out, carry_out_all
+        self._lock = Lock()  # over the two below
+        self._waiting: list[_Call] = []
+        self._busy = False
+
+    def __call__(self, client_id: str, argument: Any) -> R:
+        """The result of one call; raises what it ends in."""
+        call = _Call(client_id, argument)
+        with self._lock:
+            self._waiting.append(call)
+            leads, self._busy = not self._busy, True
+        if not leads:
+            call.sleep.acquire()
+        if not call.done:
+            self._lead(client_id)
+        if isinstance(call.outcome, BaseException):
+            raise call.outcome
+        result: R = call.outcome
+        return result
+
+    def _lead(self, client_id: str) -> None:
+        with self._lock:
+            calls = [call for call in self._waiting if call.client_id == client_id]
+            self._waiting = [call for call in self._waiting if call.client_id != client_id]
+        outcomes: list[Any] = self._outcomes(client_id, [call.argument for call in calls])
+        with self._lock:
+            if isinstance(outcomes[0], BaseException) and is_unavailable(outcomes[0]):
+                calls += self._waiting
+                outcomes += outcomes[:1] * len(self._waiting)
+                self._waiting = []
+            self._busy = bool(self._waiting)
+            next_to_lead = self._waiting[:1]
+        for call, outcome in zip(calls, outcomes, strict=True):
+            call.done, call.outcome = True, outcome
+        for call in next_to_lead + calls:  # first who keeps the database at work
+            call.sleep.release()
+
+    def _outcomes(self, client_id: str, arguments: list[Any]) -> list[Any]:
+        if len(arguments) > 1:
+            try:
+                return list(self._carry_out_all(client_id, arguments))
+            except Exception as error:  # raised again in each caller, or met again by each alone
+                if is_unavailable(error):
+                    return [error] * len(arguments)
+        return [self._outcome(client_id, argument) for argument in arguments]
+
+    def _outcome(self, client_id: str, argument: Any) -> Any:
+        try:
+            return self._carry_out(client_id, argument)
+        except BaseException as error:  # raised again in the caller
+            return error

@@ -2,7 +2,7 @@
 
 from peewee import IntegrityError
 
-from database import Param, Prepared, Row, fetch_among, insert, transaction
+from database import Among, Param, Prepared, Row, insert, transaction
 from models import MeetingType, new_id
 from services.errors import NameTaken
 from times import utc_now
@@ -11,6 +11,11 @@ INSERT_TYPE = insert(MeetingType)
 TYPE_BY_ID = Prepared(
     lambda: MeetingType.select().where(
         MeetingType.client == Param(MeetingType.client), MeetingType.id == Param(MeetingType.id)
+    )
+)
+TYPES_BY_ID = Prepared(
+    lambda: MeetingType.select().where(
+        MeetingType.client == Param(MeetingType.client), MeetingType.id.in_(Among(MeetingType.id))
     )
 )
 TYPES_OF_CLIENT = Prepared(
@@ -45,5 +50,5 @@ def find_or_none(client_id: str, meeting_type_id: str) -> Row | None:
 
 def find_all(client_id: str, ids: list[str]) -> dict[str, Row]:
     """The client's meeting types with any of the ids, by id."""
-    query = MeetingType.select().where(MeetingType.client == client_id)
-    return {row["id"]: row for row in fetch_among(query, MeetingType.id, ids)}
+    rows = TYPES_BY_ID.rows_among("id", ids, client_id=client_id)
+    return {row["id"]: row for row in rows}

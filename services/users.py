@@ -2,7 +2,7 @@
 
 from peewee import IntegrityError
 
-from database import Param, Prepared, Row, fetch_among, insert, transaction
+from database import Among, Param, Prepared, Row, insert, transaction
 from models import User, new_id
 from services.errors import NameTaken, UnknownName
 from times import utc_now
@@ -11,6 +11,11 @@ INSERT_USER = insert(User)
 USER_BY_EMAIL = Prepared(
     lambda: User.select().where(
         User.client == Param(User.client), User.email_key == Param(User.email_key)
+    )
+)
+USERS_BY_EMAIL = Prepared(
+    lambda: User.select().where(
+        User.client == Param(User.client), User.email_key.in_(Among(User.email_key))
     )
 )
 USERS_OF_CLIENT = Prepared(
@@ -55,8 +60,8 @@ def find_or_none(client_id: str, email: str) -> Row | None:
 
 def find_all(client_id: str, emails: list[str]) -> dict[str, Row]:
     """The client's users with any of the emails, by email in lower case."""
-    query = User.select().where(User.client == client_id)
-    rows = fetch_among(query, User.email_key, [email.lower() for email in emails])
+    email_keys = [email.lower() for email in emails]
+    rows = USERS_BY_EMAIL.rows_among("email_key", email_keys, client_id=client_id)
     return {row["email_key"]: row for row in rows}
 
 

@@ -1,0 +1,422 @@
+"""The gunicorn worker: one loop that reads whole requests, and threads that answer them.
+
+A thread is given a request once all of it has arrived, and its answer is sent by the loop where the
+caller does not take it at once: so a caller who is slow, or silent, holds a buffer and no thread.
+What HTTP is (parsing, framing of bodies, answers) is gunicorn's; only where a request ends is found
+here, and gunicorn refuses what it finds to be framed otherwise.
+"""
+
+import json
+import os
+import re
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+from uuid import uuid4
+
+from gunicorn.http import errors, wsgi
+from gunicorn.http.parser import RequestParser
+from gunicorn.workers.base import Worker
+
+REQUEST_SECONDS = 15.0  # for a request, head and body, to arrive
+RESPONSE_SECONDS = 15.0  # for an answer to be taken
+LINGER_SECONDS = 2.0  # for a caller to hang up once we have; for a kept connection once we stop
+HEAD_BYTES = 64 * 1024  # a head that has no end by then is for gunicorn to refuse
+BODY_BYTES = 8 * 1024 * 1024  # a longer body is not waited for: the application refuses it
+AHEAD_BYTES = 64 * 1024  # what is read ahead of the request being answered
+BUFFERED_BYTES = 128 * 1024 * 1024  # of all requests on their way to a worker
+READ_BYTES = 64 * 1024
+TOO_MUCH = "Too many large requests are on their way just now. Please try again."
+
+CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
+
+# What gunicorn itself refuses, before there is a request that could reach the application.
+REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    errors.LimitRequestLine: (414, "URI Too Long"),
+    errors.LimitRequestHeaders: (431, "Request Header Fields Too Large"),
+    errors.ExpectationFailed: (417, "Expectation Failed"),
+    errors.UnsupportedTransferCoding: (501, "Not Implemented"),
+}
+
+
+class Connection:
+    """A caller's connection: what it sent and was not answered yet, what it did not take yet."""
+
+    def __init__(self, sock: socket.socket, peer: Any, server: Any) -> None:
+        sock.setblocking(False)
+        self.sock, self.peer, self.server = sock, peer, server
+        self.arrived = bytearray()
+        self.unsent = b""
+        self.busy = False  # a request of it is being answered, or its answer sent
+        self.keeps = True  # it stays open after the answer
+        self.ended = False  # nothing more will arrive
+        self.closing = False  # answered for the last time; waiting for the caller to hang up
+        self.watched = 0  # the events the loop looks out for
+        self.deadline = 0.0
+        self._next_request()
+
+    def _next_request(self) -> None:
+        self._head_bytes = 0  # of the request now arriving, once its head is there
+        self._seen = 0  # how far `arrived` was looked through
+        self._length = 0  # of the whole request; while 0, it is in chunks or not known yet
+        self.expects_continue = False
+
+    def take_request(self) -> bytes:
+        """Take the first whole request off what arrived; nothing while there is none."""
+        length = self._request_length()
+        return self.take(length) if length <= len(self.arrived) else b""
+
+    def take(self, length: int) -> bytes:
+        """Take bytes off what arrived, as a request."""
+        taken = bytes(self.arrived[:length])
+        del self.arrived[:length]
+        self._next_request()
+        return taken
+
+    def _request_length(self) -> int:
+        """How long the first request is; more than has arrived where the end is not in sight."""
+        if not self._head_bytes:
+            end = self.arrived.find(b"\r\n\r\n", max(self._seen - 3, 0))
+            self._seen = len(self.arrived)
+            if end < 0:
+                return self._seen + (self._seen <= HEAD_BYTES)
+            self._read_head(end)
+        return self._length or self._chunked_length()
+
+    def _read_head(self, end: int) -> None:
+        self._head_bytes = self._seen = end + 4
+        head = bytes(self.arrived[: self._head_bytes])
+        self.expects_continue = EXPECT.search(head) is not None
+        if CHUNKED.search(head):
+            return
+        length = LENGTH.search(head)
+        body_bytes = int(length[1]) if length else 0
+        self._length = self._head_bytes + (body_bytes if body_bytes <= BODY_BYTES else 0)
+
+    def _chunked_length(self) -> int:
+        """Where the last chunk ends. What is no chunk is for gunicorn to refuse."""
+        arrived = len(self.arrived)
+        if arrived - self._head_bytes > BODY_BYTES:
+            return arrived
+        while (line_end := self.arrived.find(b"\r\n", self._seen)) >= 0:
+            try:
+                size = int(bytes(self.arrived[self._seen : line_end]).partition(b";")[0], 16)
+            except ValueError:
+                return arrived
+            if size == 0:  # then trailers, if any, up to an empty line
+                end = self.arrived.find(b"\r\n\r\n", line_end)
+                return end + 4 if end >= 0 else arrived + 1
+            if size < 0 or line_end + size + 4 > arrived:
+                break
+            self._seen = line_end + size + 4
+        return arrived + 1
+
+
+class Reply:
+    """What gunicorn takes for the socket: keeps an answer together, to be sent in one piece."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.sendall = self.parts.append
+
+    def send(self, interim: bytes) -> None:
+        """Drop `100 Continue`, the one thing gunicorn sends so: the body is here already."""
+
+
+class BufferedWorker(Worker):
+    """Answers requests in `threads` threads, each as soon as it has arrived as a whole.
+
+    The loop alone touches the selector, closes connections and hands out requests. A thread touches
+    the connection it has a request of, until that is no longer busy.
+    """
+
+    alive: bool  # gunicorn's signal handlers clear it
+
+    def init_process(self) -> None:
+        """Set up what must not be shared with another process, and serve."""
+        self.selector = selectors.DefaultSelector()
+        self.connections: set[Connection] = set()
+        self.requests: SimpleQueue[tuple[Connection, bytes]] = SimpleQueue()
+        self.left_to_loop: deque[tuple[Callable[[Connection], None], Connection]] = deque()
+        self.accepting = False
+        self.next_look = 0.0
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until told to stop, then finish what has begun to arrive."""
+        for _ in range(self.cfg.threads):
+            Thread(target=self._answer_requests, daemon=True).start()
+        for listener in self.sockets:
+            listener.setblocking(False)
+        self.selector.register(
+            self.PIPE[0], selectors.EVENT_READ
+        )  # signals and threads write there
+        while self.alive and self.ppid == os.getppid():
+            self._accept_while(len(self.connections) < self.cfg.worker_connections)
+            self._turn()
+        self.alive = False
+        self._finish_all()
+
+    # ------------------------------------------------------------------------------ in the loop
+
+    def _finish_all(self) -> None:
+        while self.accepting and self._accept_one():
+            pass  # the system has let them in already
+        self._accept_while(False)
+        now = time.monotonic()
+        for connection in self.connections:
+            if not (connection.busy or connection.arrived):
+                connection.deadline = min(connection.deadline, now + LINGER_SECONDS)
+        while self.connections and time.monotonic() < now + self.cfg.graceful_timeout:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Do what there is to do, waiting for it for a while."""
+        for key, events in self.selector.select(1.0 if self.alive else 0.1):
+            if isinstance(key.data, Connection):
+                if events & selectors.EVENT_WRITE:
+                    self._send_more(key.data)
+                elif events & selectors.EVENT_READ:
+                    self._read(key.data)
+            elif key.fd == self.PIPE[0]:
+                os.read(key.fd, 4096)
+            else:
+                self._accept_one()
+        while self.left_to_loop:
+            act, connection = self.left_to_loop.popleft()
+            act(connection)
+        now = time.monotonic()
+        if now >= self.next_look or not self.alive:
+            self.next_look = now + 1.0
+            self.notify()
+            self._give_up_on_the_late(now)
+
+    def _give_up_on_the_late(self, now: float) -> None:
+        for connection in list(self.connections):
+            if now < connection.deadline or (connection.busy and not connection.unsent):
+                continue
+            if connection.arrived and not connection.busy:
+                connection.ended = True  # the caller counts as gone; what came is cut short
+                self._proceed(connection)
+            else:
+                self._drop(connection)
+
+    def _accept_while(self, wanted: bool) -> None:
+        if wanted != self.accepting:
+            self.accepting = wanted
+            for listener in self.sockets:
+                if wanted:
+                    self.selector.register(listener, selectors.EVENT_READ)
+                else:
+                    self.selector.unregister(listener)
+
+    def _accept_one(self) -> bool:
+        for listener in self.sockets:
+            try:
+                sock, peer = listener.accept()
+            except OSError:  # another worker was faster, or the caller has hung up
+                continue
+            connection = Connection(sock, peer, listener.getsockname())
+            connection.deadline = time.monotonic() + self.cfg.keepalive
+            self.connections.add(connection)
+            self._watch(connection, selectors.EVENT_READ)
+            return True
+        return False
+
+    def _watch(self, connection: Connection, events: int) -> None:
+        if events == connection.watched:
+            return
+        if not connection.watched:
+            self.selector.register(connection.sock, events, connection)
+        elif events:
+            self.selector.modify(connection.sock, events, connection)
+        else:
+            self.selector.unregister(connection.sock)
+        connection.watched = events
+
+    def _drop(self, connection: Connection) -> None:
+        self._watch(connection, 0)
+        self.connections.discard(connection)
+        connection.sock.close()
+
+    def _read(self, connection: Connection) -> None:
+        try:
+            data = connection.sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            connection.ended = True
+            self._watch(connection, 0)
+        if connection.closing:
+            if connection.ended:
+                self._drop(connection)
+            return
+        if not (connection.arrived or connection.busy):
+            connection.deadline = time.monotonic() + REQUEST_SECONDS
+        connection.arrived += data
+        self._proceed(connection)
+
+    def _proceed(self, connection: Connection) -> None:
+        """Have the next request answered if it is here and it is its turn; else wait for it."""
+        if not connection.busy:
+            request = connection.take_request()
+            if not request and connection.ended:
+                request = connection.take(len(connection.arrived))
+            if request:
+                connection.busy = True
+                self.requests.put((connection, request))
+            elif connection.ended:
+                self._drop(connection)
+                return
+            else:
+                self._await_rest(connection)
+        if not (connection.ended or connection.unsent):
+            is_ahead = connection.busy and len(connection.arrived) > AHEAD_BYTES
+            self._watch(connection, 0 if is_ahead else selectors.EVENT_READ)
+
+    def _await_rest(self, connection: Connection) -> None:
+        if connection.expects_continue:
+            connection.expects_continue = False
+            with suppress(OSError):  # a caller who is not told goes on after a while
+                connection.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if len(connection.arrived) <= READ_BYTES:  # so many connections there cannot be
+            return
+        if sum(len(other.arrived) for other in self.connections) > BUFFERED_BYTES:
+            self.log.warning("Too many large requests were on their way; one was refused")
+            connection.busy, connection.keeps = True, False
+            connection.unsent = refusal(503, "Service unavailable", "unavailable", TOO_MUCH)
+            connection.deadline = time.monotonic() + RESPONSE_SECONDS
+            self._finish(connection)
+
+    def _finish(self, connection: Connection) -> None:
+        """Go on after an answer: send the rest of it, read the next request, or hang up."""
+        if connection.unsent:
+            self._watch(connection, selectors.EVENT_WRITE)
+            return
+        connection.busy = False
+        if connection.keeps:
+            self._proceed(connection)
+            return
+        connection.arrived.clear()
+        if connection.ended:
+            self._drop(connection)
+            return
+        # Closed while bytes are unread, a connection is reset, and the answer may be lost with it.
+        connection.closing = True
+        connection.deadline = time.monotonic() + LINGER_SECONDS
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_WR)
+        self._watch(connection, selectors.EVENT_READ)
+
+    def _send_more(self, connection: Connection) -> None:
+        self._send(connection)
+        if not connection.unsent:
+            self._watch(connection, 0)
+            self._finish(connection)
+
+    # ----------------------------------------------------------------------------- in a thread
+
+    def _answer_requests(self) -> None:
+        while True:
+            connection, request = self.requests.get()
+            connection.unsent, connection.keeps = self._answer(connection, request)
+            connection.deadline = time.monotonic() + RESPONSE_SECONDS
+            self._send(connection)
+            if connection.unsent or not connection.keeps:
+                self._leave_to_loop(self._finish, connection)
+                continue
+            connection.busy = False
+            if connection.arrived or connection.ended:  # meanwhile
+                self._leave_to_loop(self._proceed, connection)
+
+    def _leave_to_loop(self, act: Callable[[Connection], None], connection: Connection) -> None:
+        self.left_to_loop.append((act, connection))
+        with suppress(BlockingIOError):  # full of wake-up calls already
+            os.write(self.PIPE[1], b".")
+
+    @staticmethod
+    def _send(connection: Connection) -> None:
+        """Send what the caller takes now; a caller who is gone takes everything."""
+        try:
+            sent = connection.sock.send(connection.unsent) if connection.unsent else 0
+            connection.unsent = connection.unsent[sent:]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            connection.unsent, connection.keeps, connection.ended = b"", False, True
+
+    def _answer(self, connection: Connection, request: bytes) -> tuple[bytes, bool]:
+        """The answer to a request, and whether the connection stays open after it."""
+        reply = Reply()
+        try:
+            parsed = next(RequestParser(self.cfg, iter([request]), connection.peer))
+            keeps = self._call_application(parsed, connection, reply)
+            return b"".join(reply.parts), keeps
+        except (errors.NoMoreData, StopIteration):
+            return b"", False  # the caller hung up before its request was whole
+        except Exception as error:  # of the request's form, or a bug below the application
+            return self._refusal(error), False
+
+    def _call_application(self, request: Any, connection: Connection, reply: Reply) -> bool:
+        response, environ = wsgi.create(
+            request, reply, connection.peer, connection.server, self.cfg
+        )
+        environ["wsgi.multithread"] = True
+        if not self.alive or connection.ended:
+            response.force_close()
+        parts = self.wsgi(environ, response.start_response)
+        try:
+            for part in parts:
+                response.write(part)
+            response.close()
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        return not response.should_close()
+
+    def _refusal(self, error: Exception) -> bytes:
+        """The answer to a request too broken to reach the application, in the API's own envelope.
+
+        Neither the answer nor the log repeats what the caller sent: it may hold a key or an email.
+        """
+        kind = type(error).__name__
+        message = f"The request could not be read ({kind})."
+        if not isinstance(error, errors.ParseException):
+            self.log.error("Error before the application", exc_info=error)
+            return refusal(500, "Internal Server Error", "internal_error", message)
+        self.log.warning("Refused a request before the application: %s", kind)
+        status, title = next(
+            (refusal for kind, refusal in REFUSALS.items() if isinstance(error, kind)),
+            (400, "Bad Request"),
+        )
+        return refusal(status, title, title.lower().replace(" ", "_"), message)
+
+
+def refusal(status: int, title: str, code: str, message: str) -> bytes:
+    """A whole answer in the API's envelope, after which the connection is closed."""
+    request_id = str(uuid4())
+    body = json.dumps(
+        {
+            "success": False,
+            "error": title.capitalize(),
+            "message": message,
+            "code": code,
+            "request_id": request_id,
+        }
+    ).encode()
+    retry = "Retry-After: 1\r\n" if status == 503 else ""
+    head = (
+        f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"{retry}Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\n\r\n"
+    )
+    return head.encode() + body
