@@ -1,5 +1,6 @@
 """How gunicorn serves; `python -m config.serve` starts it."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ def on_starting(server: Arbiter) -> None:
         server.log.warning("The database does not answer yet: %s", why)
     finally:
         db.close_all()  # a connection must not live through a fork
+
+
+def post_fork(server: Arbiter, worker: BufferedWorker) -> None:
+    """Heed a SIGTERM that comes before the worker is up; gunicorn would lose it, and wait."""
+    signal.signal(signal.SIGTERM, worker.handle_exit)
 
 
 wsgi_app = "app:create_app()"

@@ -1,0 +1,212 @@
+"""The worker: a thread is given whole requests alone, so slow callers keep nobody waiting."""
+
+import json
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+from conftest import booking
+from server import Server
+
+from config.worker import AHEAD_BYTES, BODY_BYTES, HEAD_BYTES, Connection
+from services import clients, leads
+
+PLAIN = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = (
+    b"POST /b HTTP/1.1\r\ntransfer-encoding: gzip, Chunked\r\n\r\n"
+    b"5;note=1\r\nhello\r\nA\r\n0\r\n\r\n12345\r\n0\r\nX-Trailer: 1\r\n\r\n"
+)
+BARE = b"GET /c HTTP/1.1\r\nHost: x\r\n\r\n"
+SHORT_CHUNKS = b"POST /d HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+REQUESTS = [PLAIN, CHUNKED, BARE, SHORT_CHUNKS, PLAIN]
+
+
+@pytest.fixture
+def connection():
+    near, far = socket.socketpair()
+    with near, far:
+        yield Connection(near, None, None)
+
+
+class TestWhereARequestEnds:
+    @pytest.mark.parametrize("step", [1, 2, 3, 7, 64, 1000])
+    def test_is_found_however_the_bytes_are_cut(self, connection, step):
+        stream, found = b"".join(REQUESTS), []
+
+        for start in range(0, len(stream), step):
+            connection.arrived += stream[start : start + step]
+            while request := connection.take_request():
+                found.append(request)
+
+        assert found == REQUESTS
+        assert not connection.arrived
+
+    @pytest.mark.parametrize("request_", REQUESTS)
+    def test_is_not_found_before_the_last_byte(self, connection, request_):
+        connection.arrived += request_[:-1]
+
+        assert connection.take_request() == b""
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"x" * (BODY_BYTES + 1),
+            b"GET /" + b"a" * HEAD_BYTES,
+        ],
+        ids=["chunks", "a body without end", "a head without end"],
+    )
+    def test_is_not_waited_for_where_gunicorn_refuses_anyway(self, connection, broken):
+        connection.arrived += broken
+
+        assert connection.take_request() == broken
+
+    def test_is_the_head_of_a_request_whose_body_is_refused_for_its_length(self, connection):
+        head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1)
+        connection.arrived += head + b"the beginning"
+
+        assert connection.take_request() == head
+
+
+@pytest.fixture(scope="module")
+def narrow(app, database_url):
+    """A server of one process with one thread: whoever holds it keeps everybody waiting."""
+    server = Server(database_url, workers=1, environment={"THREADS": "1"}).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def key(app):
+    client, key = clients.create(f"Client of {time.time_ns()}")
+    leads.create(client["id"], {"first_name": "Tony", "email": "tony@example.com"})
+    return key
+
+
+def post(path, key, body, *headers):
+    """The bytes of a POST, apart from its body."""
+    lines = [
+        f"POST /api/public{path} HTTP/1.1",
+        "Host: x",
+        f"X-API-Key: {key}",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def read_answers(connection, count):
+    """The status and the JSON of each answer, in their order."""
+    reader = connection.makefile("rb")
+    answers = []
+    while len(answers) < count:
+        status = int(reader.readline().split()[1])
+        length = 0
+        while (line := reader.readline()) != b"\r\n":
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        answers.append((status, json.loads(reader.read(length)) if length else None))
+    return answers
+
+
+class TestWhoIsSlow:
+    def test_holds_no_thread_while_sending(self, narrow, key):
+        body = json.dumps(booking(lead_email="tony@example.com")).encode()
+        with ExitStack() as callers:
+            for part in (b"", b"P", post("/meetings", key, body), post("/leads", key, body) + b"{"):
+                for _ in range(10):
+                    caller = socket.create_connection(("127.0.0.1", narrow.port))
+                    callers.enter_context(caller)
+                    caller.sendall(part)
+            began = time.monotonic()
+
+            answer = narrow.call("POST", "/api/public/meetings", body, key)
+
+        assert answer.status == 201
+        assert time.monotonic() - began < 2
+
+    def test_holds_no_thread_while_reading(self, narrow, key, app):
+        """Nobody reads a list that is far longer than the system keeps for a connection."""
+        client_id = clients.authenticate(key)
+        long = {"first_name": "Tony", "metadata": {f"k{n}": "x" * 600 for n in range(100)}}
+        leads.create_many(client_id, [(long, {})] * 200)
+        get = f"GET /api/public/leads?limit=200 HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+            caller.sendall(get.encode())
+            time.sleep(0.5)
+            began = time.monotonic()
+
+            answer = narrow.call("GET", "/healthz")
+            waited = time.monotonic() - began
+            [(status, listed)] = read_answers(caller, 1)
+
+        assert (answer.status, waited < 2) == (200, True)
+        assert (status, len(listed["leads"])) == (200, 200)
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(narrow, key):
+    bodies = [json.dumps({"first_name": f"Tony {n}"}).encode() for n in range(200)]
+    sent = b"".join(post("/leads", key, body) + body for body in bodies)
+    assert len(sent) > AHEAD_BYTES / 2
+    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+        caller.sendall(sent)
+
+        answers = read_answers(caller, len(bodies))
+
+    assert [answer["lead"]["first_name"] for _, answer in answers] == [
+        f"Tony {n}" for n in range(200)
+    ]
+
+
+def test_more_than_is_read_ahead_is_answered_too(narrow, key):
+    body = json.dumps({"first_name": "Tony", "note": "x" * 10_000}).encode()
+    sent = (post("/leads", key, body) + body) * 30
+    assert len(sent) > 3 * AHEAD_BYTES
+    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+        caller.sendall(sent)
+
+        answers = read_answers(caller, 30)
+
+    assert {status for status, _ in answers} == {201}
+
+
+def test_a_caller_who_asks_first_is_told_to_go_on_once(narrow, key):
+    body = b'{"first_name": "Tony"}'
+    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+        caller.sendall(post("/leads", key, body, "Expect: 100-continue"))
+        (interim, _), *_ = read_answers(caller, 1)
+        caller.sendall(body)
+
+        (status, _), *_ = read_answers(caller, 1)
+
+    assert (interim, status) == (100, 201)
+
+
+def test_a_connection_outlives_many_requests_and_a_refusal(narrow, key):
+    body = b'{"first_name": ""}'
+    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+        statuses = []
+        for _ in range(5):
+            caller.sendall(post("/leads", key, body) + body)
+            statuses += [status for status, _ in read_answers(caller, 1)]
+
+    assert statuses == [400] * 5
+
+
+def test_a_caller_who_wants_it_closed_is_hung_up_on(narrow):
+    answer = narrow.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"Connection: close" in answer
+
+
+def test_an_answer_reaches_a_caller_who_has_sent_too_much(narrow, key):
+    """The rest of the body is never read; closed too soon, that would cost them the answer."""
+    body = b"x" * (BODY_BYTES + 1)
+    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+        caller.sendall(post("/leads", key, body) + body[: 2 * 1024 * 1024])
+
+        [(status, answer)] = read_answers(caller, 1)
+
+    assert (status, answer["code"]) == (413, "payload_too_large")
