@@ -5,9 +5,12 @@ import random
 import signal
 import time
 
+import psutil
+
 from faults.lengths import lengths
 from faults.load import CLOSED, CUT_OFF, HUNG_UP, REFUSED, Load
 
+HANDOVER = 10.0  # seconds until workers without a master have left the port to others
 MISSED = {REFUSED, HUNG_UP, CLOSED, CUT_OFF}  # what callers may meet when a process is killed
 
 
@@ -31,6 +34,32 @@ def test_killed_workers_lose_nothing_they_acknowledged(site, serve, tell, kills)
         load.settle()
 
     judge(load, kills, tell)
+
+
+@lengths("kills", 1, 20)
+def test_when_the_master_is_killed_its_workers_leave_and_a_new_one_takes_over(
+    site, serve, tell, kills
+):
+    server = serve(site.url)
+    leaving = 0.0
+
+    with Load(server, site) as load:
+        for _ in range(kills):
+            time.sleep(random.uniform(0.3, 0.8))
+            workers = [psutil.Process(pid) for pid in server.workers_pids()]
+            server.process.kill()
+            killed = time.monotonic()
+            _, left = psutil.wait_procs(workers, timeout=HANDOVER)
+            leaving = max(leaving, time.monotonic() - killed)
+            for process in left:  # the rest can still be seen to be right
+                process.kill()
+            server.process.communicate()
+            server.start()
+        time.sleep(0.3)
+        load.settle()
+
+    judge(load, f"{kills}, workers gone after at most {leaving:.1f} s", tell)
+    assert leaving < HANDOVER, "workers that go on without a master keep the port"
 
 
 @lengths("kills", 2, 20)
