@@ -45,6 +45,13 @@ def test_while_postgresql_is_away_callers_are_told_so_in_time(
     outage(own_postgres, site, serve, tell, fault, seconds, timeout, CALLERS)
 
 
+@lengths("seconds, timeout", (5, 1), (10, 5))
+def test_while_postgresql_is_paused_more_callers_than_threads_are_told_so_in_time(
+    own_postgres, site, serve, tell, seconds, timeout
+):
+    outage(own_postgres, site, serve, tell, "paused", seconds, timeout, CALLERS * 5)
+
+
 def outage(postgres, site, serve, tell, fault, seconds, timeout, callers):
     """One outage: what callers are told meanwhile, and that all is well after it."""
     server = serve(site.url, DB_TIMEOUT_SECONDS=timeout)
