@@ -42,6 +42,19 @@ class Call:
         return self.began + self.took
 
 
+def answers_in(received: bytes) -> list[Answer]:
+    """The answers that came one after another on a connection; a last one that was cut, too."""
+    found = []
+    while received:
+        head, _, rest = received.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        length = int(headers.get("Content-Length", 0))
+        found.append(Answer(int(first.split()[1]), headers, rest[:length]))
+        received = rest[length:]
+    return found
+
+
 def fault_in(answer: Answer) -> str | None:
     """What an answer of the service under stress lacks; None where it is as the contract says."""
     try:
@@ -72,9 +85,14 @@ class Load:
     """
 
     def __init__(
-        self, server: Server, site: Site, callers: tuple[str, ...] = CALLERS, pause: float = 0
+        self,
+        server: Server,
+        site: Site,
+        callers: tuple[str, ...] = CALLERS,
+        pause: float = 0,
+        patience: float = PATIENCE,
     ) -> None:
-        self.server, self.site, self.pause = server, site, pause
+        self.server, self.site, self.pause, self.patience = server, site, pause, patience
         self.running = True
         self.lock = threading.Lock()
         self.calls: list[Call] = []
@@ -127,6 +145,11 @@ class Load:
     def slowest(self, since: float = 0) -> float:
         """Seconds until the slowest answer to what began since then."""
         return max((call.took for call in self.calls if call.began >= since), default=0.0)
+
+    def answered_late(self) -> list[str]:
+        """External ids whose meeting was made by a request that got no answer."""
+        stored = {row.event_id for row in self.site.stored().meetings}
+        return [event_id for event_id in stored if self.created[event_id] != 1]
 
     def percentile(self, share: float, since: float = 0) -> float:
         """The seconds within which a share of what began since then was done with."""
@@ -278,7 +301,7 @@ class Caller(threading.Thread):
         try:
             if self.connection is None:
                 self.connection = http.client.HTTPConnection(
-                    "127.0.0.1", self.load.server.port, timeout=PATIENCE
+                    "127.0.0.1", self.load.server.port, timeout=self.load.patience
                 )
                 self.connection.connect()
         except OSError:
