@@ -68,6 +68,23 @@ def test_at_sigterm_whatever_was_accepted_is_finished(site, serve, tell, stops):
     assert load.answered_late() == []
 
 
+def test_after_sigterm_callers_are_answered_or_turned_away_at_once(site, serve, tell):
+    server = serve(site.url)
+
+    with Load(server, site) as load, half_sent(server, site.key) as finish:
+        time.sleep(0.5)
+        asked = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(2)
+        load.running = False
+        finish()
+        server.process.communicate(timeout=20)
+
+    turned_away = [c.took for c in load.calls if c.began > asked and isinstance(c.result, str)]
+    tell(**load.figures(), turned_away_within=f"{max(turned_away):.2f} s")
+    assert max(turned_away) < 1
+
+
 @lengths("restarts", 1, 20)
 def test_a_rolling_restart_answers_everything(site, serve, tell, restarts):
     server = serve(site.url)
