@@ -3,10 +3,13 @@
 import time
 
 import pytest
+from server import Server
 
 from faults.lengths import lengths
 from faults.load import Load
 from faults.rude import (
+    BODY,
+    Crowd,
     Many,
     body_longer_than_said,
     body_shorter_than_said,
@@ -22,6 +25,17 @@ CROWD = 200
 @pytest.fixture
 def site(tmp_path):
     return new_site(f"sqlite:///{tmp_path / 'meetings.db'}")
+
+
+def slow(rude_head):
+    """What a crowd says at once, and what it drips."""
+    return {
+        "a byte a second": (b"", rude_head("Content-Length: 22") + BODY),
+        "silence": (b"", b""),
+        "half a body and silence": (rude_head("Content-Length: 22") + BODY[:11], b""),
+        "a body of a byte a second": (rude_head("Content-Length: 100000"), BODY),
+        "chunks that drip": (rude_head("Transfer-Encoding: chunked"), b"1\r\n{\r\n"),
+    }
 
 
 def serve_honest_callers(server, site, tell, rude, seconds=0.0, connections=0):
@@ -41,6 +55,16 @@ def serve_honest_callers(server, site, tell, rude, seconds=0.0, connections=0):
     assert set(load.results()) <= {200, 201, "closed"}
     assert p99 < 1
     assert len(load.acknowledged) > 20
+
+
+@pytest.mark.parametrize("manner", slow(lambda line: b""))
+@lengths("seconds", 1.5, 60)
+def test_slow_callers_do_not_keep_honest_ones_waiting(site, serve, tell, manner, seconds):
+    server: Server = serve(site.url)
+    rude = Crowd(server.port, site.key, CROWD, b"", b"")
+    rude.said, rude.dripped = slow(rude.head)[manner]
+
+    serve_honest_callers(server, site, tell, rude, seconds)
 
 
 @pytest.mark.parametrize(
