@@ -20,6 +20,19 @@ def set_back(clock):
     return lambda: clock.move_to(clock() - timedelta(hours=1))
 
 
+def changes_since(api, last=None):
+    """What a program that keeps up with changes reads next, and the last row it has seen."""
+    since = {"updated_after": last["updated_at"]} if last else {}
+    rows, cursor = [], {}
+    while True:
+        query = {"order": "updated_at", "limit": 2, **since, **cursor}
+        page = api.get("/meetings", query_string=query).json
+        rows += page["meetings"]
+        if not page["pagination"]["has_more"]:
+            return rows, rows[-1] if rows else last
+        cursor = {"cursor": page["pagination"]["next_cursor"]}
+
+
 def log(api, event_id, **changes):
     answer = api.post("/meetings", json=booking(external_event_id=event_id, **changes))
     return answer.status_code, answer.json["meeting"]
@@ -78,3 +91,30 @@ def test_an_email_names_the_lead_updated_last(api, set_back):
     _, meeting = log(api, "1", lead_email="shared@example.com")
 
     assert meeting["lead_id"] == first["id"]
+
+
+def test_a_lead_made_after_the_step_is_listed_before_those_made_earlier(api, set_back):
+    earlier = api.new_lead(first_name="Tony")
+
+    set_back()
+    later = api.new_lead(first_name="Pepper")
+
+    listed = [lead["id"] for lead in api.get("/leads").json["leads"]]
+    assert listed == [later["id"], earlier["id"]]
+
+
+def test_the_feed_of_changes_misses_none(api, lead, clock, set_back):
+    ids = []
+    for n in range(3):
+        ids.append(log(api, str(n))[1]["id"])
+        clock.tick(timedelta(minutes=5))
+    _, last = changes_since(api)
+
+    set_back()
+    api.post(f"/meetings/{ids[0]}/cancel")
+    _, new = log(api, "new")
+    rows, _ = changes_since(api, last)
+
+    seen = {row["id"]: row["status"] for row in rows}
+    assert seen.get(ids[0]) == "cancelled"
+    assert new["id"] in seen
