@@ -63,7 +63,6 @@ class OwnPostgres(PostgresServer):
         with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
             self.go_on()
             self._control("-w", "-m", "immediate", "stop")
-        self.server.cleanup()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _control(self, *arguments: str) -> None:
@@ -104,7 +103,8 @@ def serve() -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
     def start(url: str, **settings: Any) -> Server:
-        environment = {"LOG_LEVEL": "ERROR"} | {
+        # Nobody reads what it prints meanwhile, so it must not print much.
+        environment = {"LOG_LEVEL": "CRITICAL"} | {
             name: str(value) for name, value in settings.items()
         }
         server = Server(url, environment=environment)

@@ -198,7 +198,9 @@ class Load:
         pairs = {(row.event_id, row.id) for row in stored.meetings}
         found += [f"external event without the other: {pair}" for pair in pairs ^ stored.events]
         found += [
-            f"not cancelled: {id}" for id in self.cancelled if meetings[id].status != "cancelled"
+            f"not cancelled: {id}"
+            for id in self.cancelled
+            if id not in meetings or meetings[id].status != "cancelled"
         ]
         return found
 
