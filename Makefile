@@ -5,7 +5,7 @@ FLASK := $(BIN)/flask --app app
 # A running server writes nothing outside var/.
 QUIET := PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: run serve test lint format
+.PHONY: run serve test soak lint format
 
 run: .venv/installed  ## everything from nothing: install, migrate, demo, serve
 	$(QUIET) $(FLASK) db upgrade
@@ -17,6 +17,9 @@ serve:  ## the server alone
 
 test: .venv/installed-dev  ## everything, on SQLite and on PostgreSQL
 	$(BIN)/python -m pytest
+
+soak: .venv/installed-dev  ## the faults at length; SOAK_SECONDS of load at the end, 600 unless told
+	$(BIN)/python -m pytest -m soak tests/faults
 
 lint: .venv/installed-dev  ## format, style and types
 	$(BIN)/ruff format --check .

@@ -170,8 +170,9 @@ def app(database_url: str) -> Iterator[Flask]:
 @contextmanager
 def using(url: str, pool_size: int = 2, timeout_seconds: float = 5) -> Iterator[None]:
     """For a while, let the service use a database of another URL, or differently."""
-    database.release()
     usual = database.db.obj
+    if usual is not None:
+        database.release()
     database.use(url, pool_size, timeout_seconds)
     try:
         yield

@@ -1,0 +1,121 @@
+"""The clock steps back an hour: order, ids, replays and the feed of changes stay right."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from conftest import booking
+from freezegun import freeze_time
+
+
+@pytest.fixture
+def clock():
+    """A clock half an hour slow, so that tests can let it go on before they set it back."""
+    with freeze_time(datetime.now(UTC) - timedelta(minutes=30)) as clock:
+        yield clock
+
+
+@pytest.fixture
+def set_back(clock):
+    """`set_back()` sets the clock back an hour."""
+    return lambda: clock.move_to(clock() - timedelta(hours=1))
+
+
+def changes_since(api, last=None):
+    """What a program that keeps up with changes reads next, and the last row it has seen."""
+    since = {"updated_after": last["updated_at"]} if last else {}
+    rows, cursor = [], {}
+    while True:
+        query = {"order": "updated_at", "limit": 2, **since, **cursor}
+        page = api.get("/meetings", query_string=query).json
+        rows += page["meetings"]
+        if not page["pagination"]["has_more"]:
+            return rows, rows[-1] if rows else last
+        cursor = {"cursor": page["pagination"]["next_cursor"]}
+
+
+def log(api, event_id, **changes):
+    answer = api.post("/meetings", json=booking(external_event_id=event_id, **changes))
+    return answer.status_code, answer.json["meeting"]
+
+
+def test_ids_go_on_growing(api, lead, set_back):
+    before = [log(api, f"before {n}")[1]["id"] for n in range(3)]
+
+    set_back()
+    after = [log(api, f"after {n}")[1]["id"] for n in range(3)]
+
+    assert before + after == sorted(before + after)
+
+
+def test_a_replay_is_the_meeting_it_was_and_the_timeline_keeps_its_order(api, lead, set_back):
+    _, meeting = log(api, "1")
+
+    set_back()
+    same_status, same = log(api, "1")
+    moved_status, moved = log(api, "1", starts_at="2025-12-29T13:00:00")
+    cancelled = api.post(f"/meetings/{meeting['id']}/cancel")
+
+    assert (same_status, moved_status, cancelled.status_code) == (200, 200, 200)
+    assert same == meeting
+    assert moved["id"] == meeting["id"]
+    assert [entry["activity_type"] for entry in api.history(lead)] == [
+        "lead_created",
+        "meeting_scheduled",
+        "meeting_rescheduled",
+        "meeting_cancelled",
+    ]
+    assert len(api.meetings(lead)) == 1
+
+
+def test_updated_at_never_goes_back(api, lead, clock, set_back):
+    _, meeting = log(api, "1")
+    path = f"/meetings/{meeting['id']}"
+    stamps = [api.get(path).json["meeting"]["updated_at"]]
+
+    set_back()
+    for verb in ("confirm", "cancel", "reopen"):
+        api.post(f"{path}/{verb}")
+        stamps.append(api.get(path).json["meeting"]["updated_at"])
+    changed = api.patch(f"/leads/{lead['id']}", json={"company": "Stark Industries"}).json["lead"]
+
+    assert stamps == sorted(stamps)
+    assert changed["updated_at"] >= lead["updated_at"]
+
+
+def test_an_email_names_the_lead_updated_last(api, clock, set_back):
+    first = api.new_lead(email="shared@example.com")
+    clock.tick(timedelta(minutes=5))
+    api.new_lead(email="shared@example.com")
+
+    set_back()
+    api.patch(f"/leads/{first['id']}", json={"company": "Stark Industries"})
+    _, meeting = log(api, "1", lead_email="shared@example.com")
+
+    assert meeting["lead_id"] == first["id"]
+
+
+def test_a_lead_made_after_the_step_is_listed_before_those_made_earlier(api, set_back):
+    earlier = api.new_lead(first_name="Tony")
+
+    set_back()
+    later = api.new_lead(first_name="Pepper")
+
+    listed = [lead["id"] for lead in api.get("/leads").json["leads"]]
+    assert listed == [later["id"], earlier["id"]]
+
+
+def test_the_feed_of_changes_misses_none(api, lead, clock, set_back):
+    ids = []
+    for n in range(3):
+        ids.append(log(api, str(n))[1]["id"])
+        clock.tick(timedelta(minutes=5))
+    _, last = changes_since(api)
+
+    set_back()
+    api.post(f"/meetings/{ids[0]}/cancel")
+    _, new = log(api, "new")
+    rows, _ = changes_since(api, last)
+
+    seen = {row["id"]: row["status"] for row in rows}
+    assert seen.get(ids[0]) == "cancelled"
+    assert new["id"] in seen

@@ -1,0 +1,56 @@
+"""Load for long: memory stays flat, nothing grows beside the database, the WAL is bounded."""
+
+import os
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from faults.load import CALLERS, Load
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", 600))
+WARM_UP = min(60, SECONDS / 5)
+GROWTH = 1.05
+WAL_BYTES = 32 * 1024 * 1024
+MEBIBYTE = 1024 * 1024
+
+
+def resident(server):
+    """Bytes in memory of all processes of a server."""
+    master = psutil.Process(server.process.pid)
+    return sum(one.memory_info().rss for one in (master, *master.children(recursive=True)))
+
+
+@pytest.mark.soak
+def test_under_load_for_long_memory_is_flat_and_nothing_grows_but_the_database(
+    kind, site, serve, tell
+):
+    server = serve(site.url)
+    largest_wal = 0
+
+    with Load(server, site, (*CALLERS, "read")) as load:
+        began = time.monotonic()
+        time.sleep(WARM_UP)
+        early = resident(server)
+        while time.monotonic() < began + SECONDS:
+            time.sleep(0.5)
+            wal = Path(f"{site.path}-wal")
+            largest_wal = max(largest_wal, wal.stat().st_size if wal.exists() else 0)
+        late = resident(server)
+
+    tell(
+        seconds=SECONDS,
+        memory=f"{early / MEBIBYTE:.1f}, then {late / MEBIBYTE:.1f} MiB",
+        largest_wal=f"{largest_wal / MEBIBYTE:.1f} MiB",
+        **load.figures(),
+    )
+    assert load.problems() == []
+    assert set(load.results()) <= {200, 201, "closed"}
+    assert late <= early * GROWTH
+    assert largest_wal <= WAL_BYTES
+    if kind == "sqlite":
+        name = Path(urlsplit(site.url).path).name
+        beside = {path.name for path in Path(site.path).parent.iterdir()}
+        assert beside <= {name, f"{name}-wal", f"{name}-shm"}

@@ -1,0 +1,148 @@
+"""SQLite locked by another process, and a full disk: 503, reads go on, nothing is corrupt."""
+
+import resource
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import booking
+
+from faults.lengths import lengths
+from faults.load import MEETINGS, Load, fault_in
+from faults.site import new_site
+
+TIMEOUT = 1.0
+HOLD = """
+import sqlite3, sys
+file = sqlite3.connect(sys.argv[1], isolation_level=None)
+file.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    return new_site(f"sqlite:///{tmp_path / 'meetings.db'}")
+
+
+@contextmanager
+def locked(path):
+    """Another process holds the write lock."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "locked\n"
+    yield
+    holder.communicate("")
+
+
+@lengths("seconds", 3.5, 20)
+def test_locked_by_another_process_it_answers_503_in_time_and_still_reads(
+    site, serve, tell, seconds
+):
+    server = serve(site.url, DB_TIMEOUT_SECONDS=TIMEOUT)
+    workers = sorted(server.workers_pids())
+
+    with Load(server, site, ("book", "book", "array", "read")) as load:
+        time.sleep(0.5)
+        with locked(site.path):
+            began = time.monotonic()
+            time.sleep(seconds)
+            ended = time.monotonic()
+        load.wait_for_recovery(ended, 5)
+        time.sleep(0.3)
+        load.settle()
+
+    meanwhile = [call for call in load.calls if began < call.began and call.ended < ended]
+    tell(**load.figures(), recovered_in=f"{load.recovery(ended):.2f} s")
+    assert load.problems() == []
+    assert load.failures() == {}
+    assert {call.result for call in meanwhile if call.kind == "read"} == {200}
+    assert {call.result for call in meanwhile if call.kind != "read"} == {503}
+    assert load.slowest() < 2 * TIMEOUT + 2
+    assert max(call.took for call in meanwhile if call.kind == "read") < 1
+    assert load.recovery(ended) < 5
+    assert sorted(server.workers_pids()) == workers
+
+
+@contextmanager
+def files_limited(site, server):
+    """What the server writes to any file beyond its first KiB is refused (EFBIG)."""
+    pids = server.workers_pids()
+    for pid in pids:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+    yield
+    for pid in pids:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+
+
+@contextmanager
+def file_system_full(site, server):
+    """Nothing can be written any more (ENOSPC)."""
+    filler = Path(site.path).with_name("filler")
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(bytes(16 * 1024 * 1024))
+    yield
+    filler.unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(site, serve, tell, full, seconds):
+    """Load, a disk that is full for a while, and what is left of it all."""
+    server = serve(site.url, DB_TIMEOUT_SECONDS=TIMEOUT)
+    workers = sorted(server.workers_pids())
+    body = booking(lead_id=site.leads[0], external_event_id="when the disk is full")
+
+    with Load(server, site, ("book", "book", "array", "read"), pause=0.01) as load:
+        time.sleep(0.5)
+        with full(site, server):
+            began = time.monotonic()
+            time.sleep(seconds)
+            booked = server.call("POST", MEETINGS, body, site.key)
+            read = server.call("GET", MEETINGS, key=site.key)
+            ended = time.monotonic()
+        load.wait_for_recovery(ended, 5)
+        time.sleep(0.3)
+        load.settle()
+
+    meanwhile = load.results(began, ended)
+    tell(**load.figures(), recovered_in=f"{load.recovery(ended):.2f} s")
+    assert site.query("PRAGMA integrity_check") == [("ok",)]
+    assert load.problems() == []
+    assert load.failures() == {}
+    assert (booked.status, fault_in(booked), read.status) == (503, None, 200)
+    assert meanwhile[503] > 0
+    reads = {call.result for call in load.calls if call.kind == "read"}
+    assert reads == {200}
+    assert load.recovery(ended) < 5
+    assert sorted(server.workers_pids()) == workers
+
+
+@lengths("seconds", 1, 30)
+def test_when_files_may_not_grow_writes_are_refused_reads_go_on_and_it_recovers(
+    site, serve, tell, seconds
+):
+    fill(site, serve, tell, files_limited, seconds)
+
+
+@lengths("seconds", 1, 30)
+def test_when_the_disk_is_full_writes_are_refused_reads_go_on_and_it_recovers(
+    small_disk, serve, tell, seconds
+):
+    site = new_site(f"sqlite:///{small_disk / 'meetings.db'}")
+    fill(site, serve, tell, file_system_full, seconds)
