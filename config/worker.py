@@ -32,6 +32,7 @@ BODY_BYTES = 8 * 1024 * 1024  # a longer body is not waited for: the application
 AHEAD_BYTES = 64 * 1024  # what is read ahead of the request being answered
 BUFFERED_BYTES = 128 * 1024 * 1024  # of all requests on their way to a worker
 READ_BYTES = 64 * 1024
+TOO_BUSY = "The service is too busy just now. Please try again."
 TOO_MUCH = "Too many large requests are on their way just now. Please try again."
 
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
@@ -138,13 +139,14 @@ class BufferedWorker(Worker):
     the connection it has a request of, until that is no longer busy.
     """
 
+    queue_seconds = 5.0  # a request that waited longer for a thread is refused
     alive: bool  # gunicorn's signal handlers clear it
 
     def init_process(self) -> None:
         """Set up what must not be shared with another process, and serve."""
         self.selector = selectors.DefaultSelector()
         self.connections: set[Connection] = set()
-        self.requests: SimpleQueue[tuple[Connection, bytes]] = SimpleQueue()
+        self.requests: SimpleQueue[tuple[Connection, bytes, float]] = SimpleQueue()
         self.left_to_loop: deque[tuple[Callable[[Connection], None], Connection]] = deque()
         self.accepting = False
         self.next_look = 0.0
@@ -171,6 +173,8 @@ class BufferedWorker(Worker):
         while self.accepting and self._accept_one():
             pass  # the system has let them in already
         self._accept_while(False)
+        for listener in self.sockets:
+            listener.close()  # once all workers have, further callers are turned away at once
         now = time.monotonic()
         for connection in self.connections:
             if not (connection.busy or connection.arrived):
@@ -274,7 +278,7 @@ class BufferedWorker(Worker):
                 request = connection.take(len(connection.arrived))
             if request:
                 connection.busy = True
-                self.requests.put((connection, request))
+                self.requests.put((connection, request, time.monotonic()))
             elif connection.ended:
                 self._drop(connection)
                 return
@@ -328,8 +332,13 @@ class BufferedWorker(Worker):
 
     def _answer_requests(self) -> None:
         while True:
-            connection, request = self.requests.get()
-            connection.unsent, connection.keeps = self._answer(connection, request)
+            connection, request, since = self.requests.get()
+            if time.monotonic() - since > self.queue_seconds:
+                self.log.warning("A request waited too long for a thread and was refused")
+                answer = refusal(503, "Service unavailable", "unavailable", TOO_BUSY), False
+            else:
+                answer = self._answer(connection, request)
+            connection.unsent, connection.keeps = answer
             connection.deadline = time.monotonic() + RESPONSE_SECONDS
             self._send(connection)
             if connection.unsent or not connection.keeps:

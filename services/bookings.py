@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from models import SOURCE, ExternalEvent, Meeting, full_name, new_id, shown_stat
 from services import leads, meeting_types, timeline, users
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
 from services.many import Judged, Together, alone, in_parts
-from services.meetings import locked_with_lead
+from services.meetings import instant_of_change, locked_with_lead
 from times import format_instant, utc_now
 
 # What a booking carries and a replay may change, beside the instants, the host and the status.
@@ -151,7 +151,8 @@ def _log(client_id: str, booking: Row, directory: Directory) -> tuple[Row, bool]
         return _replay(known, lead, booking, references), False
     if lead is None:
         raise LeadNotFound(leads.naming(booking))  # and the claim is rolled back
-    meeting = _new_meeting(meeting_id, lead, booking, references)
+    changed_at = instant_of_change(client_id)
+    meeting = _new_meeting(meeting_id, lead, booking, references, changed_at)
     INSERT_MEETING.run(**meeting)
     timeline.write(_scheduled(meeting))
     return meeting, True
@@ -172,32 +173,29 @@ def _log_all(client_id: str, bookings: list[Row]) -> list[Result]:
 
 @transaction
 def _log_part(client_id: str, rows: list[Judged]) -> list[Result]:
-    """Log bookings in their order: together as far as they have nothing to do with each other.
+    """Log bookings in their order: new ones together, then the replays of them and of others.
 
-    A booking that shares an external id with one before it waits until that is stored; one of an
-    unknown lead, or of a booking that had another id before, is logged by itself.
+    A booking of an unknown lead, or one that had another id before, is logged by itself, once those
+    before it are stored.
     """
     directory = _fetch_all(client_id, [given for given, _ in rows])
+    changed_at = instant_of_change(client_id)
     results: dict[int, Result] = {}
     run: dict[int, Candidate] = {}
-    in_run: set[str] = set()
     for index, (given, wrong) in enumerate(rows):
         lead, event = directory.lead(given), external_event(given)
         by_itself = not wrong and (lead is None or _hangs_on_others(given, directory))
-        event_id = event and event["event_id"]
-        if by_itself or event_id in in_run:
-            results |= _log_run(client_id, run)
-            run, in_run = {}, set()
         if by_itself:
+            results |= _log_run(client_id, run)
+            run = {}
             results[index] = alone(_log, client_id, given, directory)
             continue
         references, unknown = _references(client_id, given, directory)
         if wrong or unknown or lead is None:
             results[index] = InvalidRequest(unknown | wrong)
             continue
-        meeting = _new_meeting(new_id(), lead, given, references)
+        meeting = _new_meeting(new_id(), lead, given, references, changed_at)
         run[index] = Candidate(given, lead, references, event, meeting)
-        in_run |= {event_id} if event_id else set()
     results |= _log_run(client_id, run)
     return [results[index] for index in range(len(rows))]
 
@@ -213,9 +211,14 @@ def _hangs_on_others(booking: Row, directory: Directory) -> bool:
 
 
 def _log_run(client_id: str, run: dict[int, Candidate]) -> dict[int, Result]:
-    """Log bookings of different external events together."""
+    """Log bookings together: the first of each external event that is new, the rest as replays."""
     owners = _insert_free(client_id, list(run.values()))
-    known = _lock_all(client_id, set(owners.values()))
+    new = {
+        one.meeting["id"]: one.meeting | _lead_columns(one.lead)
+        for one in run.values()
+        if one.meeting["id"] not in owners
+    }
+    known = new | _lock_all(client_id, set(owners.values()) - new.keys())
     results: dict[int, Result] = {}
     for index, one in run.items():
         owner = owners.get(one.meeting["id"])
@@ -414,8 +417,10 @@ def _given(booking: Row, defaults: Row) -> Row:
     }
 
 
-def _new_meeting(meeting_id: str, lead: Row, booking: Row, references: Row) -> Row:
-    defaults, now = _defaults(lead), utc_now()
+def _new_meeting(
+    meeting_id: str, lead: Row, booking: Row, references: Row, changed_at: datetime
+) -> Row:
+    defaults = _defaults(lead)
     return {
         "id": meeting_id,
         "client_id": lead["client_id"],
@@ -434,8 +439,8 @@ def _new_meeting(meeting_id: str, lead: Row, booking: Row, references: Row) -> R
         "no_show_reason": None,
         "outcome_at": None,
         "outcome_notes": None,
-        "created_at": now,
-        "updated_at": now,
+        "created_at": utc_now(),
+        "updated_at": changed_at,
         **host_columns(None),
         **type_columns(None),
         **defaults,
@@ -481,6 +486,11 @@ def _replay(meeting: Row, lead: Row | None, booking: Row, references: Row) -> Ro
     return store_changes(meeting, after, None)
 
 
+def _lead_columns(lead: Row) -> Row:
+    """What a locked meeting shows of its lead."""
+    return {f"lead_{field}": lead[field] for field in ("email", "first_name", "last_name", "phone")}
+
+
 def _lead_of(meeting: Row) -> Row:
     return {
         "first_name": meeting["lead_first_name"],
@@ -501,7 +511,7 @@ def store_changes(meeting: Row, after: Row, reason: str | None) -> Row:
     if not changes:  # but an email was learned
         UPDATE_MEETING.run(**after)
         return after
-    after["updated_at"] = max(utc_now(), meeting["updated_at"] + timedelta(microseconds=1))
+    after["updated_at"] = instant_of_change(meeting["client_id"])
     moved = "starts_at" in changes or "ends_at" in changes
     if moved:
         after["reschedules"] = [*meeting["reschedules"], _move(meeting, after, reason)]

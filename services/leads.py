@@ -37,6 +37,14 @@ PHONE_CATEGORIES, PHONE_SIGNS = {"Nd", "Zs", "Pd", "Ps", "Pe"}, "+./,*#"
 
 Result = tuple[Row, bool] | ServiceError  # a lead and whether it is new, or why not
 
+LATEST_CHANGE = Prepared(
+    lambda: (
+        Lead.select(Lead.updated_at)
+        .where(Lead.client == Param(Lead.client))
+        .order_by(Lead.updated_at.desc())
+        .limit(1)
+    )
+)
 INSERT_LEAD = insert(Lead, unless_taken=True)
 UPDATE_LEAD = Prepared(
     lambda: Lead.update(
@@ -281,8 +289,9 @@ def _change(lead: Row, given: Row) -> Row:
     }
     if not changes:
         return lead
-    # Later than before even if the clock stepped back: which lead an email names hangs on it.
-    after["updated_at"] = max(utc_now(), lead["updated_at"] + timedelta(microseconds=1))
+    # Later than all before even if the clock stepped back: which lead an email names hangs on it.
+    latest = LATEST_CHANGE.rows(client_id=lead["client_id"])[0]["updated_at"]
+    after["updated_at"] = max(utc_now(), latest + timedelta(microseconds=1))
     try:
         UPDATE_LEAD.run(**after)
     except IntegrityError as error:

@@ -5,7 +5,7 @@ A transition is data; one function carries out all of them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from database import Row, transaction
@@ -108,15 +108,15 @@ def carry_out(
         return meeting, False
     if status not in transition.begins_in:
         raise InvalidTransition(status, transition.verb)
-    now = max(utc_now(), meeting["updated_at"] + timedelta(microseconds=1))
-    after = {**meeting, **transition.sets(given, now), "updated_at": now}
+    after = {**meeting, **transition.sets(given, utc_now())}
+    after["updated_at"] = meetings.instant_of_change(client_id)
     bookings.UPDATE_MEETING.run(**after)
     timeline.record(
         client_id,
         meeting["lead_id"],
         transition.activity_type,
         f"Meeting {transition.verb}: {meeting['title']}",
-        now,
+        after["updated_at"],
         description=given.get("reason") or given.get("notes"),
         meeting_id=meeting_id,
         changes=timeline.changes_between(_as_told(meeting), _as_told(after)),

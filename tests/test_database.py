@@ -63,11 +63,12 @@ def _described(kind):
 
 
 class TestQueries:
-    def test_a_first_booking_takes_five(self, api, lead, count_queries):
+    def test_a_first_booking_takes_six(self, api, lead, count_queries):
         with count_queries() as queries:
             api.post("/meetings", json=booking())
 
-        assert len(queries) == 5, queries  # key, lead, external event, meeting, activity
+        # key, lead, external event, latest change, meeting, activity
+        assert len(queries) == 6, queries
 
     def test_an_identical_replay_takes_four(self, api, lead, count_queries):
         api.post("/meetings", json=booking())
@@ -117,6 +118,7 @@ def _seed(leads_count, meetings_count):
                 "external_event_id": f"seeded-{n}",
             },
             {},
+            now,
         )
         | {
             "host_id": host if n % 500 == 0 else None,

@@ -94,16 +94,6 @@ def test_an_email_names_the_lead_updated_last(api, clock, set_back):
     assert meeting["lead_id"] == first["id"]
 
 
-def test_a_lead_made_after_the_step_is_listed_before_those_made_earlier(api, set_back):
-    earlier = api.new_lead(first_name="Tony")
-
-    set_back()
-    later = api.new_lead(first_name="Pepper")
-
-    listed = [lead["id"] for lead in api.get("/leads").json["leads"]]
-    assert listed == [later["id"], earlier["id"]]
-
-
 def test_the_feed_of_changes_misses_none(api, lead, clock, set_back):
     ids = []
     for n in range(3):
