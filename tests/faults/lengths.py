@@ -16,5 +16,16 @@ def lengths(names: str, short: Any, long: Any) -> pytest.MarkDecorator:
     )
 
 
+def together_then_alone(name: str, values: list[Any]) -> pytest.MarkDecorator:
+    """Run a test with all values at once for 2.5 `seconds`; in the soak with each for a minute."""
+    each = [
+        pytest.param([value], 60, id=getattr(value, "__name__", value), marks=pytest.mark.soak)
+        for value in values
+    ]
+    return pytest.mark.parametrize(
+        f"{name}, seconds", [pytest.param(values, 2.5, id="short"), *each]
+    )
+
+
 def _values(given: Any) -> tuple[Any, ...]:
     return given if isinstance(given, tuple) else (given,)

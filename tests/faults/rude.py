@@ -56,11 +56,15 @@ class Rude:
 
 
 class Crowd(Rude):
-    """Connections that say something and then drip: each sends its next byte once a second."""
+    """Connections that say something and then drip: each sends its next byte once a second.
 
-    def __init__(self, port: int, key: str, count: int, said: bytes, dripped: bytes) -> None:
+    They take turns in their manners, of those that `manners` knows.
+    """
+
+    def __init__(self, port: int, key: str, count: int, manners: list[str]) -> None:
         super().__init__(port, key)
-        self.count, self.said, self.dripped = count, said, dripped
+        self.count = count
+        self.manners = itertools.cycle([self.known_manners()[manner] for manner in manners])
         self.threads = [threading.Thread(target=self.run)]
 
     def run(self) -> None:
@@ -78,11 +82,23 @@ class Crowd(Rude):
             for key in list(selector.get_map().values()):
                 key.fileobj.close()
 
+    def known_manners(self) -> dict[str, tuple[bytes, bytes]]:
+        """What each says at once, and what it drips."""
+        request = self.head(f"Content-Length: {len(BODY)}") + BODY
+        return {
+            "a byte a second": (b"", request),
+            "silence": (b"", b""),
+            "half a body and silence": (request[:-11], b""),
+            "a body of a byte a second": (self.head("Content-Length: 100000"), BODY),
+            "chunks that drip": (self.head("Transfer-Encoding: chunked"), b"1\r\n{\r\n"),
+        }
+
     def join(self, selector: selectors.BaseSelector) -> None:
         connection = self.connect()
-        connection.sendall(self.said)
-        drips = (bytes([byte]) for byte in itertools.cycle(self.dripped))
-        selector.register(connection, selectors.EVENT_READ, drips if self.dripped else iter(b""))
+        said, dripped = next(self.manners)
+        connection.sendall(said)
+        drips = (bytes([byte]) for byte in itertools.cycle(dripped))
+        selector.register(connection, selectors.EVENT_READ, drips)
 
     def answered(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
         """The server had enough: its answer, if it gave one, is an error; then come again."""
@@ -98,18 +114,22 @@ class Crowd(Rude):
 
 
 class Many(Rude):
-    """Callers that each do the same over and over, on a new connection every time."""
+    """Callers that come over and over, on a new connection every time, taking turns in talks."""
 
-    def __init__(self, port: int, key: str, count: int, talk: Talk, pause: float = 0.1) -> None:
+    def __init__(
+        self, port: int, key: str, count: int, talks: list[Talk], pause: float = 0.1
+    ) -> None:
         super().__init__(port, key)
-        self.talk, self.pause = talk, pause
+        self.talks, self.pause = talks, pause
         self.threads = [threading.Thread(target=self.run) for _ in range(count)]
 
     def run(self) -> None:
-        while self.running:
+        for talk in itertools.cycle(self.talks):
+            if not self.running:
+                return
             try:
                 with self.connect() as connection:
-                    self.talk(self, connection)
+                    talk(self, connection)
             except OSError as error:
                 self.wrong.append(f"{type(error).__name__}: {error}")
             time.sleep(self.pause)

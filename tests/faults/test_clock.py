@@ -10,7 +10,7 @@ from freezegun import freeze_time
 @pytest.fixture
 def clock():
     """A clock half an hour slow, so that tests can let it go on before they set it back."""
-    with freeze_time(datetime.now(UTC) - timedelta(minutes=30)) as clock:
+    with freeze_time(datetime.now(UTC) - timedelta(minutes=30), ignore=["_pytest.timing"]) as clock:
         yield clock
 
 

@@ -62,7 +62,7 @@ def test_when_the_master_is_killed_its_workers_leave_and_a_new_one_takes_over(
     assert leaving < HANDOVER, "workers that go on without a master keep the port"
 
 
-@lengths("kills", 2, 20)
+@lengths("kills", 1, 20)
 def test_killed_as_a_whole_it_loses_nothing_it_acknowledged(site, serve, tell, kills):
     server = serve(site.url)
 

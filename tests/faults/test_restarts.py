@@ -11,6 +11,7 @@ import psutil
 
 from faults.lengths import lengths
 from faults.load import CLOSED, CUT_OFF, HANGING, HUNG_UP, REFUSED, Load, answers_in, fault_in
+from faults.site import new_site
 
 LEAD = b'{"first_name": "Tony"}'
 
@@ -72,7 +73,8 @@ def test_at_sigterm_whatever_was_accepted_is_finished(site, serve, tell, stops):
     assert load.answered_late() == []
 
 
-def test_after_sigterm_callers_are_answered_or_turned_away_at_once(site, serve, tell):
+def test_after_sigterm_callers_are_answered_or_turned_away_at_once(tmp_path, serve, tell):
+    site = new_site(f"sqlite:///{tmp_path / 'meetings.db'}")
     server = serve(site.url)
 
     with Load(server, site) as load, half_sent(server, site.key) as finish:

@@ -3,12 +3,10 @@
 import time
 
 import pytest
-from server import Server
 
-from faults.lengths import lengths
+from faults.lengths import lengths, together_then_alone
 from faults.load import Load
 from faults.rude import (
-    BODY,
     Crowd,
     Many,
     body_longer_than_said,
@@ -20,23 +18,19 @@ from faults.site import new_site
 
 HONEST = ("book", "book", "read", "read")
 CROWD = 200
+SLOW = [
+    "a byte a second",
+    "silence",
+    "half a body and silence",
+    "a body of a byte a second",
+    "chunks that drip",
+]
 SLOWEST_RATE = 50  # connections a second that one rude caller must be able to make after another
 
 
 @pytest.fixture
 def site(tmp_path):
     return new_site(f"sqlite:///{tmp_path / 'meetings.db'}")
-
-
-def slow(rude_head):
-    """What a crowd says at once, and what it drips."""
-    return {
-        "a byte a second": (b"", rude_head("Content-Length: 22") + BODY),
-        "silence": (b"", b""),
-        "half a body and silence": (rude_head("Content-Length: 22") + BODY[:11], b""),
-        "a body of a byte a second": (rude_head("Content-Length: 100000"), BODY),
-        "chunks that drip": (rude_head("Transfer-Encoding: chunked"), b"1\r\n{\r\n"),
-    }
 
 
 def serve_honest_callers(server, site, tell, rude, seconds=0.0, connections=0):
@@ -60,26 +54,22 @@ def serve_honest_callers(server, site, tell, rude, seconds=0.0, connections=0):
     assert len(load.acknowledged) > 20
 
 
-@pytest.mark.parametrize("manner", slow(lambda line: b""))
-@lengths("seconds", 1.5, 60)
-def test_slow_callers_do_not_keep_honest_ones_waiting(site, serve, tell, manner, seconds):
-    server: Server = serve(site.url)
-    rude = Crowd(server.port, site.key, CROWD, b"", b"")
-    rude.said, rude.dripped = slow(rude.head)[manner]
+@together_then_alone("manners", SLOW)
+def test_slow_callers_do_not_keep_honest_ones_waiting(site, serve, tell, manners, seconds):
+    server = serve(site.url)
+    rude = Crowd(server.port, site.key, CROWD, manners)
 
     serve_honest_callers(server, site, tell, rude, seconds)
 
 
-@pytest.mark.parametrize(
-    "talk", [body_longer_than_said, body_shorter_than_said, pipelined], ids=lambda f: f.__name__
-)
-@lengths("seconds", 1.5, 60)
+@together_then_alone("talks", [body_longer_than_said, body_shorter_than_said, pipelined])
 def test_odd_requests_are_answered_and_do_not_keep_honest_ones_waiting(
-    site, serve, tell, talk, seconds
+    site, serve, tell, talks, seconds
 ):
     server = serve(site.url)
+    rude = Many(server.port, site.key, 8, talks)
 
-    serve_honest_callers(server, site, tell, Many(server.port, site.key, 8, talk), seconds)
+    serve_honest_callers(server, site, tell, rude, seconds)
 
 
 @lengths("connections", 1500, 10000)
@@ -87,6 +77,6 @@ def test_one_connection_after_another_does_not_keep_honest_callers_waiting(
     site, serve, tell, connections
 ):
     server = serve(site.url)
-    rude = Many(server.port, site.key, 1, come_and_go, pause=0)
+    rude = Many(server.port, site.key, 1, [come_and_go], pause=0)
 
     serve_honest_callers(server, site, tell, rude, connections=connections)

@@ -14,7 +14,7 @@ from faults.lengths import lengths
 from faults.load import MEETINGS, Load, fault_in
 from faults.site import new_site
 
-TIMEOUT = 1.0
+TIMEOUT = 0.5
 HOLD = """
 import sqlite3, sys
 file = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -40,7 +40,7 @@ def locked(path):
     holder.communicate("")
 
 
-@lengths("seconds", 3.5, 20)
+@lengths("seconds", 2, 20)
 def test_locked_by_another_process_it_answers_503_in_time_and_still_reads(
     site, serve, tell, seconds
 ):
