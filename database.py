@@ -25,6 +25,7 @@ from peewee import (
     DatabaseProxy,
     Field,
     Node,
+    NodeList,
     PeeweeException,
     Psycopg3Adapter,
     Select,
@@ -84,7 +85,7 @@ class Sqlite(PooledSqliteDatabase):
     may_come_back = False  # a file that cannot be opened now will not open later
 
     # How a query takes a list as one value, so that its text does not hang on how many there are.
-    list_sql = "(SELECT value FROM json_each(?))"
+    list_sql = "IN (SELECT value FROM json_each(?))"
     list_value = staticmethod(json.dumps)
     # Whether many rows are best inserted by one statement that is given their columns as lists.
     inserts_columns = False
@@ -173,7 +174,7 @@ class Postgres(PooledPostgresqlDatabase):
 
     may_come_back = True  # a server that does not answer may be starting
 
-    list_sql = "(SELECT unnest(%s::{type}[]))"
+    list_sql = "= ANY(%s::{type}[])"
     list_value = list
     inserts_columns = True
 
@@ -325,8 +326,8 @@ class Count(Param):
         self.name, self.convert = name, None
 
 
-class Among(Param):
-    """The place of a list of values, to be used as `field.in_(Among(field))`."""
+class ListOf(Param):
+    """The place of a list of values of a column; with what it is for in front."""
 
     def __init__(self, field: Field, name: str | None = None) -> None:
         self.name = name or field.column_name
@@ -341,7 +342,7 @@ class Among(Param):
         return str(ctx.state.field_types.get(self.field_type, self.field_type))
 
 
-class ColumnOf(Among):
+class ColumnOf(ListOf):
     """The place of a column of many rows, given as a list."""
 
     def __init__(self, field: Field) -> None:
@@ -355,6 +356,20 @@ class ColumnOf(Among):
     def __sql__(self, ctx: Any) -> Any:
         ctx._values.append(self)
         return ctx.literal(f"%s::{self.column_type(ctx)}[]")
+
+
+def among(field: Field) -> Any:
+    """That the field has one of a list of values, which is given under the column's name."""
+    return NodeList((field, ListOf(field)), parens=True)
+
+
+def checked(condition: Any) -> Any:
+    """A condition that rows are checked by and not found by: no index is used for it.
+
+    A planner that knows nothing of a client takes its rows for as few as those of an id, and would
+    as soon read all of them.
+    """
+    return NodeList((condition, peewee.SQL("IS TRUE")), parens=True)
 
 
 class Statement:
@@ -437,7 +452,7 @@ class Prepared:
         return self.statement().rows(values)
 
     def rows_among(self, name: str, wanted: Iterable[Any], **values: Any) -> list[Row]:
-        """The rows of a SELECT that has an `Among` of the name; asks nothing where it is empty."""
+        """The rows of a SELECT that has `among` of the name; asks nothing where it is empty."""
         among = sorted(set(wanted))
         return self.rows(**values, **{name: among}) if among else []
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from database import Among, Param, Prepared, Row, insert, transaction
+from database import Param, Prepared, Row, among, checked, insert, transaction
 from models import SOURCE, ExternalEvent, Meeting, full_name, new_id, shown_status
 from services import leads, meeting_types, timeline, users
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
@@ -39,7 +39,7 @@ UPDATE_MEETING = Prepared(
             for field in Meeting._meta.sorted_fields
             if field.column_name not in FIXED
         }
-    ).where(Meeting.client == Param(Meeting.client), Meeting.id == Param(Meeting.id))
+    ).where(checked(Meeting.client == Param(Meeting.client)), Meeting.id == Param(Meeting.id))
 )
 POINT_EXTERNAL_EVENT = Prepared(
     lambda: ExternalEvent.update({ExternalEvent.meeting: Param(ExternalEvent.meeting)}).where(
@@ -51,13 +51,13 @@ POINT_EXTERNAL_EVENT = Prepared(
 EXTERNAL_EVENTS = Prepared(
     lambda: ExternalEvent.select().where(
         ExternalEvent.client == Param(ExternalEvent.client),
-        ExternalEvent.event_id.in_(Among(ExternalEvent.event_id)),
+        among(ExternalEvent.event_id),
     )
 )
 MEETINGS_LOCKED = Prepared(
     lambda: locked_with_lead(
         Meeting.select()
-        .where(Meeting.client == Param(Meeting.client), Meeting.id.in_(Among(Meeting.id)))
+        .where(checked(Meeting.client == Param(Meeting.client)), among(Meeting.id))
         .order_by(Meeting.id)
     )
 )

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from peewee import IntegrityError
 
-from database import Among, Param, Prepared, Row, insert, transaction
+from database import Param, Prepared, Row, among, insert, transaction
 from models import ApiKey, Client, is_uuid, new_id
 from services.errors import InvalidApiKey, MissingApiKey, NameTaken, ServiceError, UnknownName
 from services.many import Together
@@ -26,7 +26,7 @@ CLIENT_OF_KEY = Prepared(
 )
 CLIENTS_OF_KEYS = Prepared(
     lambda: ApiKey.select(ApiKey.key_hash, ApiKey.client).where(
-        ApiKey.key_hash.in_(Among(ApiKey.key_hash)), ApiKey.revoked_at.is_null()
+        among(ApiKey.key_hash), ApiKey.revoked_at.is_null()
     )
 )
 KEYS_OF_CLIENT = Prepared(

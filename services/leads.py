@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from peewee import IntegrityError
+from peewee import IntegrityError, Select, fn
 
-from database import Among, Param, Prepared, Row, fetch, insert, locked, transaction
+from database import Param, Prepared, Row, among, checked, fetch, insert, locked, transaction
 from models import SOURCE, Lead, full_name, metadata_fault, new_id, to_json
 from services import timeline
 from services.errors import (
@@ -53,13 +53,16 @@ UPDATE_LEAD = Prepared(
             for field in Lead._meta.sorted_fields
             if field.name in (*EDITABLE, "email_key", "search_key", "updated_at")
         }
-    ).where(Lead.client == Param(Lead.client), Lead.id == Param(Lead.id))
+    ).where(checked(Lead.client == Param(Lead.client)), Lead.id == Param(Lead.id))
 )
 
 
 def _lead_where(field: Any, lock: bool = False) -> Prepared:
     def build() -> Any:
-        query = Lead.select().where(Lead.client == Param(Lead.client), field == Param(field))
+        of_client = Lead.client == Param(Lead.client)
+        query = Lead.select().where(
+            checked(of_client) if field is Lead.id else of_client, field == Param(field)
+        )
         return locked(query) if lock else query
 
     return Prepared(build)
@@ -69,7 +72,7 @@ LEAD_BY_ID = _lead_where(Lead.id)
 LEAD_BY_ID_LOCKED = _lead_where(Lead.id, lock=True)
 LEAD_BY_EXTERNAL_ID_LOCKED = _lead_where(Lead.external_id, lock=True)
 LEADS_BY_ID = Prepared(
-    lambda: Lead.select().where(Lead.client == Param(Lead.client), Lead.id.in_(Among(Lead.id)))
+    lambda: Lead.select().where(checked(Lead.client == Param(Lead.client)), among(Lead.id))
 )
 
 
@@ -88,18 +91,12 @@ LEAD_BY_EMAIL = Prepared(
 
 
 def _latest_of_each_email() -> Any:
-    namesake = Lead.alias()
-    latest = (
-        namesake.select(namesake.id)
-        .where(namesake.client == Lead.client, namesake.email_key == Lead.email_key)
-        .order_by(*_latest_first(namesake))
-        .limit(1)
+    place = fn.ROW_NUMBER().over(partition_by=[Lead.email_key], order_by=[*_latest_first(Lead)])
+    ranked = Lead.select(Lead.id, place.alias("place")).where(
+        Lead.client == Param(Lead.client), among(Lead.email_key)
     )
-    return Lead.select().where(
-        Lead.client == Param(Lead.client),
-        Lead.email_key.in_(Among(Lead.email_key)),
-        Lead.id == latest,
-    )
+    latest = Select((ranked,), (ranked.c.id,)).where(ranked.c.place == 1)
+    return Lead.select().where(checked(Lead.client == Param(Lead.client)), Lead.id.in_(latest))
 
 
 LEADS_BY_EMAIL = Prepared(_latest_of_each_email)
@@ -107,7 +104,7 @@ LEADS_BY_EMAIL = Prepared(_latest_of_each_email)
 
 OWNERS_OF_EXTERNAL_IDS = Prepared(
     lambda: Lead.select(Lead.id, Lead.external_id).where(
-        Lead.client == Param(Lead.client), Lead.external_id.in_(Among(Lead.external_id))
+        Lead.client == Param(Lead.client), among(Lead.external_id)
     )
 )
 

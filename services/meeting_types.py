@@ -2,7 +2,7 @@
 
 from peewee import IntegrityError
 
-from database import Among, Param, Prepared, Row, insert, transaction
+from database import Param, Prepared, Row, among, insert, transaction
 from models import MeetingType, new_id
 from services.errors import NameTaken
 from times import utc_now
@@ -15,7 +15,7 @@ TYPE_BY_ID = Prepared(
 )
 TYPES_BY_ID = Prepared(
     lambda: MeetingType.select().where(
-        MeetingType.client == Param(MeetingType.client), MeetingType.id.in_(Among(MeetingType.id))
+        MeetingType.client == Param(MeetingType.client), among(MeetingType.id)
     )
 )
 TYPES_OF_CLIENT = Prepared(

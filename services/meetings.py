@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import JOIN, Tuple, fn
 
-from database import Count, Param, Prepared, Row, db, locked
+from database import Count, Param, Prepared, Row, checked, db, locked
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
 from services.errors import MeetingNotFound
 from times import utc_now
@@ -61,13 +61,13 @@ def locked_with_lead(query: Any) -> Any:
 
 MEETING_BY_ID = Prepared(
     lambda: with_host_and_type().where(
-        Meeting.client == Param(Meeting.client), Meeting.id == Param(Meeting.id)
+        checked(Meeting.client == Param(Meeting.client)), Meeting.id == Param(Meeting.id)
     )
 )
 MEETING_BY_ID_LOCKED = Prepared(
     lambda: locked_with_lead(
         Meeting.select().where(
-            Meeting.client == Param(Meeting.client), Meeting.id == Param(Meeting.id)
+            checked(Meeting.client == Param(Meeting.client)), Meeting.id == Param(Meeting.id)
         )
     )
 )

@@ -2,7 +2,7 @@
 
 from peewee import IntegrityError
 
-from database import Among, Param, Prepared, Row, insert, transaction
+from database import Param, Prepared, Row, among, insert, transaction
 from models import User, new_id
 from services.errors import NameTaken, UnknownName
 from times import utc_now
@@ -14,9 +14,7 @@ USER_BY_EMAIL = Prepared(
     )
 )
 USERS_BY_EMAIL = Prepared(
-    lambda: User.select().where(
-        User.client == Param(User.client), User.email_key.in_(Among(User.email_key))
-    )
+    lambda: User.select().where(User.client == Param(User.client), among(User.email_key))
 )
 USERS_OF_CLIENT = Prepared(
     lambda: User.select().where(User.client == Param(User.client)).order_by(User.email_key)
