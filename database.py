@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
-from functools import wraps
+from functools import partialmethod, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -133,6 +133,14 @@ class Sqlite(PooledSqliteDatabase):
         finally:
             connection.execute(f"PRAGMA busy_timeout = {self.busy_milliseconds}")
 
+    def time_calls(self, observe: Callable[[float], None]) -> None:
+        """Open connections whose calls are timed from now on."""
+        timed = _timed(sqlite3.Cursor, observe)
+        cursor = partialmethod(sqlite3.Connection.cursor, timed)
+        self.connect_params["factory"] = type(
+            "TimedConnection", (sqlite3.Connection,), {"cursor": cursor}
+        )
+
     def prepare_storage(self) -> None:
         """Make the folder of the database file, so that a first migration can create the file."""
         Path(self.database).absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -190,6 +198,7 @@ class Adapter(Psycopg3Adapter):
             {"wait": f"{round(db.timeout_seconds * 1000)}ms", "name": APPLICATION_NAME},
         )
         connection.adapters.register_loader("uuid", TextLoader)
+        connection.cursor_factory = db.cursor_class
         return connection
 
 
@@ -197,6 +206,7 @@ class Postgres(PooledPostgresqlDatabase):
     """PostgreSQL through psycopg 3."""
 
     may_come_back = True  # a server that does not answer may be starting
+    cursor_class: Any = psycopg.Cursor
 
     list_sql = "(SELECT unnest(%s::{type}[]))"
     list_value = list
@@ -237,6 +247,10 @@ class Postgres(PooledPostgresqlDatabase):
         ).fetchone()
         return row[0]
 
+    def time_calls(self, observe: Callable[[float], None]) -> None:
+        """Open connections whose calls are timed from now on."""
+        self.cursor_class = _timed(psycopg.Cursor, observe)
+
     def prepare_storage(self) -> None:
         """Nothing to do: whoever runs the server made the database."""
 
@@ -259,6 +273,26 @@ class Postgres(PooledPostgresqlDatabase):
             self.manual_close()  # ends the lock, and the limits lifted above, with the session
 
 
+def _timed(cursor: type, observe: Callable[[float], None]) -> type:
+    """A driver's cursor class that tells how many seconds each call took."""
+
+    def timing(name: str) -> Callable[..., Any]:
+        call = getattr(cursor, name)
+
+        @wraps(call)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                observe(time.perf_counter() - began)
+
+        return run
+
+    calls = ("execute", "executemany", "fetchall")
+    return type("TimedCursor", (cursor,), {name: timing(name) for name in calls})
+
+
 db: Any = DatabaseProxy()
 driver_errors: Any = peewee.__exception_wrapper__  # type: ignore[attr-defined]
 
@@ -276,6 +310,15 @@ def use(url: str, pool_size: int, timeout_seconds: float) -> Database:
         database = Postgres(url, pool_size, timeout_seconds)
     db.initialize(database)
     return database
+
+
+def time_calls(observe: Callable[[float], None]) -> None:
+    """Tell `observe`, in the thread that waits, the seconds of each call of the driver.
+
+    For the database in use, on connections opened from now on. Everything asked of it goes through
+    its driver's cursors: queries, BEGIN and COMMIT.
+    """
+    db.obj.time_calls(observe)
 
 
 def release() -> None:

@@ -29,7 +29,7 @@ def test_every_setting_is_in_it():
     source = (ROOT / "config" / "settings.py").read_text()
 
     names = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
-    assert len(names) == 9
+    assert len(names) == 10
     for name in names:
         assert re.search(rf"^\| .*`{name}`", README, re.MULTILINE), name
 
