@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -663,15 +663,20 @@ def measure(app: Flask, metrics: Any) -> None:
             metrics.count_refused(g.code)
         return response
 
-    counted = replace(
+    intake = replace(
         MEETINGS,
         store=metrics.counting(MEETINGS.store),
         store_many=metrics.counting_many(MEETINGS.store_many),
     )
+
+    @wraps(log_meeting)
+    def log_counted() -> Response:
+        return take(intake)
+
     database.time_calls(metrics.spend)
     app.after_request(count)
     app.add_url_rule("/metrics", view_func=get_metrics)
-    app.view_functions["api.log_meeting"] = partial(take, counted)
+    app.view_functions["api.log_meeting"] = log_counted
 
 
 def create_app(settings: Settings | None = None) -> Flask:

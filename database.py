@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
-from functools import partialmethod, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -136,10 +136,12 @@ class Sqlite(PooledSqliteDatabase):
     def time_calls(self, observe: Callable[[float], None]) -> None:
         """Open connections whose calls are timed from now on."""
         timed = _timed(sqlite3.Cursor, observe)
-        cursor = partialmethod(sqlite3.Connection.cursor, timed)
-        self.connect_params["factory"] = type(
-            "TimedConnection", (sqlite3.Connection,), {"cursor": cursor}
-        )
+
+        class TimedConnection(sqlite3.Connection):
+            def cursor(self, factory: Any = timed) -> Any:
+                return super().cursor(factory)
+
+        self.connect_params["factory"] = TimedConnection
 
     def prepare_storage(self) -> None:
         """Make the folder of the database file, so that a first migration can create the file."""

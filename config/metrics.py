@@ -66,7 +66,8 @@ def _reserve(folder: Path, number: int) -> None:
     """Take the disk space now: on a full disk, a write into a hole of a mapped file would kill."""
     for kind in KINDS:
         with (folder / f"{kind}_{number}.db").open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+            if file.tell() == 0:
+                file.write(bytes(FILE_BYTES))
 
 
 def _lock(path: Path) -> int | None:
