@@ -79,8 +79,8 @@ class Server:
 
 
 def family(pid: int) -> list[int]:
-    """A process and its descendants that live."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """A process and its descendants; PostgreSQL's come and go."""
+    children = _read(f"/proc/{pid}/task/{pid}/children").split()
     return [pid, *(one for child in children for one in family(int(child)))]
 
 
@@ -88,9 +88,17 @@ def cpu_seconds(pid: int) -> float:
     """CPU time of a process, of its descendants, and of those of them that ended, so far."""
     ticks = 0
     for one in family(pid):
-        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        fields = _read(f"/proc/{one}/stat").rpartition(")")[2].split()
         ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime: see proc_pid_stat(5)
     return ticks / TICKS
+
+
+def _read(path: str) -> str:
+    """A file of /proc; empty when its process has ended, whose time its parent tells from then."""
+    try:
+        return Path(path).read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def machine_busy_seconds() -> float:
@@ -100,7 +108,7 @@ def machine_busy_seconds() -> float:
 
 
 def _pss_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    lines = _read(f"/proc/{pid}/smaps_rollup").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
