@@ -96,6 +96,7 @@ class Sqlite(PooledSqliteDatabase):
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
+        self.pause: Callable[[float], None] = time.sleep
         self.busy_milliseconds = round(timeout_seconds * 1000)
         super().__init__(
             path,
@@ -129,19 +130,20 @@ class Sqlite(PooledSqliteDatabase):
                 except peewee.OperationalError:
                     if time.monotonic() > deadline:
                         raise
-                    time.sleep(LOCK_POLL_SECONDS)
+                    self.pause(LOCK_POLL_SECONDS)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {self.busy_milliseconds}")
 
     def time_calls(self, observe: Callable[[float], None]) -> None:
         """Open connections whose calls are timed from now on."""
-        timed = _timed(sqlite3.Cursor, observe)
+        timed = _timed_cursor(sqlite3.Cursor, observe)
 
         class TimedConnection(sqlite3.Connection):
             def cursor(self, factory: Any = timed) -> Any:
                 return super().cursor(factory)
 
         self.connect_params["factory"] = TimedConnection
+        self.pause = _timed(time.sleep, observe)
 
     def prepare_storage(self) -> None:
         """Make the folder of the database file, so that a first migration can create the file."""
@@ -251,7 +253,7 @@ class Postgres(PooledPostgresqlDatabase):
 
     def time_calls(self, observe: Callable[[float], None]) -> None:
         """Open connections whose calls are timed from now on."""
-        self.cursor_class = _timed(psycopg.Cursor, observe)
+        self.cursor_class = _timed_cursor(psycopg.Cursor, observe)
 
     def prepare_storage(self) -> None:
         """Nothing to do: whoever runs the server made the database."""
@@ -275,24 +277,25 @@ class Postgres(PooledPostgresqlDatabase):
             self.manual_close()  # ends the lock, and the limits lifted above, with the session
 
 
-def _timed(cursor: type, observe: Callable[[float], None]) -> type:
+def _timed(call: Callable[..., Any], observe: Callable[[float], None]) -> Callable[..., Any]:
+    """The same call, telling how many seconds it took."""
+
+    @wraps(call)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return call(*args, **kwargs)
+        finally:
+            observe(time.perf_counter() - began)
+
+    return run
+
+
+def _timed_cursor(cursor: type, observe: Callable[[float], None]) -> type:
     """A driver's cursor class that tells how many seconds each call took."""
-
-    def timing(name: str) -> Callable[..., Any]:
-        call = getattr(cursor, name)
-
-        @wraps(call)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return call(*args, **kwargs)
-            finally:
-                observe(time.perf_counter() - began)
-
-        return run
-
     calls = ("execute", "executemany", "fetchall")
-    return type("TimedCursor", (cursor,), {name: timing(name) for name in calls})
+    timed = {name: _timed(getattr(cursor, name), observe) for name in calls}
+    return type("TimedCursor", (cursor,), timed)
 
 
 db: Any = DatabaseProxy()
@@ -318,7 +321,7 @@ def time_calls(observe: Callable[[float], None]) -> None:
     """Tell `observe`, in the thread that waits, the seconds of each call of the driver.
 
     For the database in use, on connections opened from now on. Everything asked of it goes through
-    its driver's cursors: queries, BEGIN and COMMIT.
+    its driver's cursors: queries, BEGIN and COMMIT. Waits for SQLite's other writers count, too.
     """
     db.obj.time_calls(observe)
 

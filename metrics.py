@@ -49,12 +49,6 @@ DATABASE_SECONDS = Counter(
     ["route"],
     registry=REGISTRY,
 )
-DATABASE_CALLS = Counter(
-    "meetings_database_calls_total",
-    "Calls of the database's driver.",
-    ["route"],
-    registry=REGISTRY,
-)
 LOGGED = Counter(
     "meetings_logged_total",
     "Bookings sent to POST /meetings, alone or in an array: created, updated, unchanged, refused.",
@@ -68,7 +62,6 @@ for _result in ("created", "updated", "unchanged"):
 class Spent(threading.local):
     """What this thread has spent in the database since it was last asked."""
 
-    calls = 0
     seconds = 0.0
 
 
@@ -77,30 +70,26 @@ spent = Spent()
 
 def spend(seconds: float) -> None:
     """Note one call of the database's driver, in this thread."""
-    spent.calls += 1
     spent.seconds += seconds
 
 
 def count_request(route: str, method: str, status: int, seconds: float) -> None:
     """Count a request that was answered, and what its thread spent in the database."""
-    requests, durations, database_seconds, database_calls = _series(
-        route, method if method in METHODS else "other", status
-    )
+    method = method if method in METHODS else "other"
+    requests, durations, database_seconds = _series(route, method, status)
     requests.inc()
     durations.observe(seconds)
-    if spent.calls:
+    if spent.seconds:
         database_seconds.inc(spent.seconds)
-        database_calls.inc(spent.calls)
-        spent.calls, spent.seconds = 0, 0.0
+        spent.seconds = 0.0
 
 
 @cache  # prometheus_client looks them up under a lock
-def _series(route: str, method: str, status: int) -> tuple[Counter, Histogram, Counter, Counter]:
+def _series(route: str, method: str, status: int) -> tuple[Counter, Histogram, Counter]:
     return (
         REQUESTS.labels(route, method, str(status)),
         DURATIONS.labels(route, method),
         DATABASE_SECONDS.labels(route),
-        DATABASE_CALLS.labels(route),
     )
 
 
