@@ -5,7 +5,7 @@ FLASK := $(BIN)/flask --app app
 # A running server writes nothing outside var/.
 QUIET := PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: run serve test soak lint format
+.PHONY: run serve test soak bench lint format
 
 run: .venv/installed  ## everything from nothing: install, migrate, demo, serve
 	$(QUIET) $(FLASK) db upgrade
@@ -20,6 +20,9 @@ test: .venv/installed-dev  ## everything, on SQLite and on PostgreSQL
 
 soak: .venv/installed-dev  ## the faults at length; SOAK_SECONDS of load at the end, 600 unless told
 	$(BIN)/python -m pytest -m soak tests/faults
+
+bench: .venv/installed-dev  ## load the service beside a bare floor; BENCH="--rounds 1" to choose
+	@$(BIN)/python -m bench $(BENCH)
 
 lint: .venv/installed-dev  ## format, style and types
 	$(BIN)/ruff format --check .

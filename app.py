@@ -7,8 +7,9 @@ import logging.config
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, wraps
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -552,6 +553,7 @@ def refuse(
     `{"success": false, "error": title, "message": sentence, "code": identifier, "details": …,
     "request_id": …}`, where `details` (field → sentences) is there for validation errors only.
     """
+    g.code = code
     body = {"success": False, "error": title, "message": message, "code": code}
     if details is not None:
         body["details"] = details
@@ -645,6 +647,38 @@ class Service(Flask):
         return func
 
 
+def measure(app: Flask, metrics: Any) -> None:
+    """Count and time what an application does, by the module `metrics`, and show it at /metrics."""
+
+    def get_metrics() -> Response:
+        """What was counted since the server started. Public."""
+        load_query(Query)
+        return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+
+    def count(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        took = time.perf_counter() - g.began_at
+        metrics.count_request(route, request.method, response.status_code, took)
+        if request.endpoint == "api.log_meeting" and response.status_code >= 400:
+            metrics.count_refused(g.code)
+        return response
+
+    intake = replace(
+        MEETINGS,
+        store=metrics.counting(MEETINGS.store),
+        store_many=metrics.counting_many(MEETINGS.store_many),
+    )
+
+    @wraps(log_meeting)
+    def log_counted() -> Response:
+        return take(intake)
+
+    database.time_calls(metrics.spend)
+    app.after_request(count)
+    app.add_url_rule("/metrics", view_func=get_metrics)
+    app.view_functions["api.log_meeting"] = log_counted
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """The WSGI application; settings come from the environment unless given.
 
@@ -672,5 +706,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.add_url_rule("/readyz", view_func=readyz)
     app.add_url_rule("/feeds/<token>.ics", view_func=get_feed)
     app.register_blueprint(api)
+    if settings.metrics:
+        measure(app, import_module("metrics"))  # who does not ask for it loads nothing of it
     cli.register(app)
     return app

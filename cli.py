@@ -1,10 +1,11 @@
-"""The `flask` commands: migrations, clients and their keys, hosts, meeting types, the demo."""
+"""The `flask` commands: migrations, backup, clients and keys, hosts, meeting types, the demo."""
 
 import json
 import shlex
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from peewee import PeeweeException
 import database
 from database import Row
 from schemas import Email, Id, Text, clean
-from services import clients, feeds, leads, meeting_types, migrations, users
+from services import backups, clients, feeds, leads, meeting_types, migrations, users
 from services.errors import NameTaken, ServiceError
 from times import format_instant
 
@@ -46,7 +47,7 @@ DEMO_BOOKING = {
     "status": "confirmed",
 }
 
-db = AppGroup("db", help="The database's migrations.")
+db = AppGroup("db", help="The database: its migrations, its backup.")
 client_group = AppGroup("clients", help="Clients, the owners of all rows.")
 key_group = AppGroup("keys", help="API keys of a client.")
 user_group = AppGroup("users", help="People who host meetings.")
@@ -144,6 +145,16 @@ def status() -> Any:
         migrations.status(),
         lambda step: f"{step['name']}  {format_instant(step['applied_at']) or 'pending'}",
     )
+
+
+@db.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@command
+def back_up(file: Path) -> Any:
+    """Copy an SQLite database to FILE while it is in use; for PostgreSQL, say how to."""
+    made = backups.back_up(file)
+    made["file"] = click.format_filename(made["file"])
+    return made, lambda made: f"Wrote {made['file']} ({made['bytes']} bytes)."
 
 
 @client_group.command("create")

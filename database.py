@@ -7,10 +7,11 @@ What differs between the two databases stands here, in the two subclasses, and n
 import json
 import random
 import select
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -41,6 +42,8 @@ R = TypeVar("R")
 # How often a transaction that lost a deadlock, or could not be serialized, is run before giving up.
 ATTEMPTS = 5
 RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+
+COPIED_PAGES = 1000  # in a step of a backup: 4 MB, then a Ctrl-C is heard
 
 # SQLSTATE classes and codes that say "not now" and not "not like this": connection lost (08),
 # transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
@@ -94,6 +97,7 @@ class Sqlite(PooledSqliteDatabase):
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
+        self.pause: Callable[[float], None] = time.sleep
         self.busy_milliseconds = round(timeout_seconds * 1000)
         super().__init__(
             path,
@@ -127,9 +131,20 @@ class Sqlite(PooledSqliteDatabase):
                 except peewee.OperationalError:
                     if time.monotonic() > deadline:
                         raise
-                    time.sleep(LOCK_POLL_SECONDS)
+                    self.pause(LOCK_POLL_SECONDS)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {self.busy_milliseconds}")
+
+    def time_calls(self, observe: Callable[[float], None]) -> None:
+        """Open connections whose calls are timed from now on."""
+        timed = _timed_cursor(sqlite3.Cursor, observe)
+
+        class TimedConnection(sqlite3.Connection):
+            def cursor(self, factory: Any = timed) -> Any:
+                return super().cursor(factory)
+
+        self.connect_params["factory"] = TimedConnection
+        self.pause = _timed(time.sleep, observe)
 
     def prepare_storage(self) -> None:
         """Make the folder of the database file, so that a first migration can create the file."""
@@ -142,6 +157,28 @@ class Sqlite(PooledSqliteDatabase):
 
     def settled_before(self) -> None:
         """No bound: with one writer at a time, changes appear in the order of their times."""
+
+    def dump_command(self, file: Path) -> None:
+        """No program is needed for a copy: `copy_to` makes one."""
+
+    def copy_to(self, file: Path) -> None:
+        """Write the database as it is at this moment into an empty file; readers and writers go on.
+
+        The copy goes in steps, https://www.sqlite.org/backup.html. A step would begin the whole
+        copy anew after another process has written, and under load never end, if not for the read
+        transaction around them all: it keeps the moment, and in WAL mode nobody waits for it.
+        """
+        source = f"{Path(self.database).absolute().as_uri()}?mode=rw"  # else it would be created
+        with (
+            driver_errors,
+            closing(sqlite3.connect(source, self._timeout, uri=True, isolation_level=None)) as ours,
+            closing(sqlite3.connect(file, isolation_level=None)) as copy,
+        ):
+            copy.execute("PRAGMA journal_mode = off")  # a copy that failed half-way is thrown away
+            copy.execute("PRAGMA synchronous = off")  # the file is synced as a whole
+            ours.execute("BEGIN")
+            ours.execute("SELECT 1 FROM sqlite_master").fetchone()  # the moment
+            ours.backup(copy, pages=COPIED_PAGES)
 
 
 class Adapter(Psycopg3Adapter):
@@ -166,6 +203,7 @@ class Adapter(Psycopg3Adapter):
             {"wait": f"{round(db.timeout_seconds * 1000)}ms", "name": APPLICATION_NAME},
         )
         connection.adapters.register_loader("uuid", TextLoader)
+        connection.cursor_factory = db.cursor_class
         return connection
 
 
@@ -173,6 +211,7 @@ class Postgres(PooledPostgresqlDatabase):
     """PostgreSQL through psycopg 3."""
 
     may_come_back = True  # a server that does not answer may be starting
+    cursor_class: Any = psycopg.Cursor
 
     list_sql = "= ANY(%s::{type}[])"
     list_value = list
@@ -213,8 +252,19 @@ class Postgres(PooledPostgresqlDatabase):
         ).fetchone()
         return row[0]
 
+    def time_calls(self, observe: Callable[[float], None]) -> None:
+        """Open connections whose calls are timed from now on."""
+        self.cursor_class = _timed_cursor(psycopg.Cursor, observe)
+
     def prepare_storage(self) -> None:
         """Nothing to do: whoever runs the server made the database."""
+
+    def dump_command(self, file: Path) -> str:
+        """The shell command that writes a backup to a file; it holds no password."""
+        where = psycopg.conninfo.conninfo_to_dict(self.database)
+        public = {name: value for name, value in where.items() if "password" not in name}
+        dbname = psycopg.conninfo.make_conninfo("", **public)
+        return shlex.join(["pg_dump", "--format=custom", f"--file={file}", f"--dbname={dbname}"])
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -226,6 +276,27 @@ class Postgres(PooledPostgresqlDatabase):
             yield
         finally:
             self.manual_close()  # ends the lock, and the limits lifted above, with the session
+
+
+def _timed(call: Callable[..., Any], observe: Callable[[float], None]) -> Callable[..., Any]:
+    """The same call, telling how many seconds it took."""
+
+    @wraps(call)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return call(*args, **kwargs)
+        finally:
+            observe(time.perf_counter() - began)
+
+    return run
+
+
+def _timed_cursor(cursor: type, observe: Callable[[float], None]) -> type:
+    """A driver's cursor class that tells how many seconds each call took."""
+    calls = ("execute", "executemany", "fetchall")
+    timed = {name: _timed(getattr(cursor, name), observe) for name in calls}
+    return type("TimedCursor", (cursor,), timed)
 
 
 db: Any = DatabaseProxy()
@@ -245,6 +316,15 @@ def use(url: str, pool_size: int, timeout_seconds: float) -> Database:
         database = Postgres(url, pool_size, timeout_seconds)
     db.initialize(database)
     return database
+
+
+def time_calls(observe: Callable[[float], None]) -> None:
+    """Tell `observe`, in the thread that waits, the seconds of each call of the driver.
+
+    For the database in use, on connections opened from now on. Everything asked of it goes through
+    its driver's cursors: queries, BEGIN and COMMIT. Waits for SQLite's other writers count, too.
+    """
+    db.obj.time_calls(observe)
 
 
 def release() -> None:

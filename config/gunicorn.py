@@ -12,6 +12,7 @@ from peewee import PeeweeException
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from config import metrics  # noqa: E402
 from config.logging import configuration  # noqa: E402
 from config.settings import VAR, SettingsError, read_settings  # noqa: E402
 from config.worker import BufferedWorker  # noqa: E402
@@ -24,6 +25,8 @@ try:
 except SettingsError as error:
     raise SystemExit(str(error)) from None
 VAR.mkdir(exist_ok=True)
+if settings.metrics:
+    metrics.share()
 
 
 class Log(Logger):

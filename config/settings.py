@@ -27,6 +27,7 @@ class Settings:
     log_format: str = "text"
     db_pool_size: int = 4  # connections in each process
     db_timeout_seconds: float = 5.0  # for a connection, a lock, a statement
+    metrics: bool = False  # whether GET /metrics is there
 
     @property
     def base_url(self) -> str:
@@ -79,6 +80,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
             db_timeout_seconds=env.float(
                 "DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)
             ),
+            metrics=env.str("METRICS", "off", validate=validate.OneOf(["on", "off"])) == "on",
         )
     except EnvError as error:
         raise SettingsError(" ".join(str(error).split())) from error

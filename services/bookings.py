@@ -459,6 +459,7 @@ def _matching_emails(known: list[str], booking: Row) -> list[str]:
 def _replay(meeting: Row, lead: Row | None, booking: Row, references: Row) -> Row:
     """Update a meeting with what a replay carries; an identical replay writes nothing.
 
+    The meeting returned says with `unchanged` whether its caller sees it as it was before.
     Raises LeadNotFound or ExternalEventConflict where it names nobody or another lead.
     """
     if not _names_lead_of(meeting, booking):
@@ -471,7 +472,7 @@ def _replay(meeting: Row, lead: Row | None, booking: Row, references: Row) -> Ro
             )
     adopts = meeting.pop("adopts", None)
     if adopts is None and meeting["external_event_id"] != booking["external_event_id"]:
-        return meeting  # a late retry of what the booking was before
+        return meeting | {"unchanged": True}  # a late retry of what the booking was before
     after = {
         **meeting,
         "external_event_id": booking["external_event_id"],
@@ -483,7 +484,8 @@ def _replay(meeting: Row, lead: Row | None, booking: Row, references: Row) -> Ro
     }
     if meeting["status"] == "scheduled" and "status" in booking:
         after["confirmed_by_lead"] = booking["status"] == "confirmed"
-    return store_changes(meeting, after, None)
+    stored = store_changes(meeting, after, None)
+    return stored | {"unchanged": stored["updated_at"] == meeting["updated_at"]}
 
 
 def _lead_columns(lead: Row) -> Row:

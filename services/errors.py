@@ -136,6 +136,12 @@ class UnknownName(ServiceError):
     status, code, title = 404, "unknown_name", "Unknown name"
 
 
+class BackupRefused(ServiceError):
+    """No backup can be written there, or not by this service (command line only)."""
+
+    status, code, title = 409, "backup_refused", "Backup refused"
+
+
 def _sentences(details: Any, path: str = "") -> list[str]:
     """Every sentence of nested details, each behind its field's path: `a.0.email: Required.`"""
     if isinstance(details, dict):

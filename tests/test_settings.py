@@ -17,6 +17,7 @@ BAD = {
     "LOG_LEVEL": ["LOUD", "info"],
     "LOG_FORMAT": ["xml"],
     "DB_POOL_SIZE": ["0", "-1"],
+    "METRICS": ["yes", "ON", "1", ""],
     "DB_TIMEOUT_SECONDS": ["0", "61", "soon", "nan"],
 }  # fmt: skip
 
@@ -54,6 +55,7 @@ def test_what_is_not_set_has_its_default(tmp_path):
     assert (settings.host, settings.port, settings.web_concurrency) == ("127.0.0.1", 8000, 2)
     assert (settings.threads, settings.db_pool_size) == (4, 4)
     assert (settings.log_level, settings.log_format) == ("INFO", "text")
+    assert settings.metrics is False
 
 
 def test_the_environment_wins_over_the_file(monkeypatch, tmp_path):

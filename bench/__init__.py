@@ -1,0 +1,1 @@
+"""Loads the service beside a bare floor and prints what both reached; see README.md."""

@@ -1,0 +1,54 @@
+"""Backups: a copy of the database in one file, made while the service serves."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from database import Row, db
+from services.errors import BackupRefused
+
+
+def back_up(file: Path) -> Row:
+    """Copy the database to a new file; returns `{"file", "bytes"}`.
+
+    The file appears when it is complete and on disk, never before: a crash leaves at most a
+    hidden `.part` beside it. Raises BackupRefused if there is a file already (the last good backup,
+    perhaps), if none can be made, or, naming the command to run, on PostgreSQL.
+    """
+    file = file.absolute()
+    command = db.dump_command(file)
+    if command:
+        raise BackupRefused(f"PostgreSQL has a program of its own for this. Run: {command}")
+    _refuse_to_overwrite(file)
+    try:
+        # It holds everything people told the service: mkstemp lets its owner alone read it.
+        handle, name = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
+    except OSError as error:
+        raise BackupRefused(f"{file.parent} cannot be written to: {error.strerror}.") from error
+    part = Path(name)
+    try:
+        db.copy_to(part)
+        os.fsync(handle)
+        _refuse_to_overwrite(file)  # another backup may have been faster
+        part.rename(file)
+    finally:
+        os.close(handle)
+        with suppress(FileNotFoundError):
+            part.unlink()
+    _sync_folder(file.parent)
+    return {"file": str(file), "bytes": file.stat().st_size}
+
+
+def _refuse_to_overwrite(file: Path) -> None:
+    if os.path.lexists(file):
+        raise BackupRefused(f"{file} exists already; a backup overwrites nothing.")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a new name of the folder on disk, as a file's own fsync does not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
