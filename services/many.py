@@ -4,7 +4,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from database import Row, db, is_unavailable
+from database import Row, db, is_unavailable, release
 from services.errors import ServiceError
 
 R = TypeVar("R")
@@ -80,6 +80,7 @@ class Together(Generic[R]):
             self._waiting.append(call)
             leads, self._busy = not self._busy, True
         if not leads:
+            release()  # who leads may need the connection
             call.sleep.acquire()
         if not call.done:
             self._lead(client_id)
