@@ -1,0 +1,11 @@
+"use strict";
+
+window.ui = SwaggerUIBundle({
+  dom_id: "#reference",
+  url: "openapi.json",
+  deepLinking: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
+  tryItOutEnabled: true,
+  validatorUrl: null, // it would send the document to another host
+});
