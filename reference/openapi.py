@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
+from itertools import product
 from typing import Any
 
 from apispec import APISpec
@@ -55,9 +56,7 @@ had come alone, and the answer has a result for each.
 **Requests** have an id, which every answer names in `X-Request-Id`; send one of your own (up to 128
 of `[A-Za-z0-9._-]`) to find the request again in your logs and ours.
 
-## Errors
-
-Every error is one shape; programs go by `code`.
+<details><summary><b>Errors</b> are one shape; programs go by <code>code</code>.</summary>
 
 | status | `code` | when |
 | --- | --- | --- |
@@ -83,6 +82,15 @@ DETAILS = {
 }
 PATH_ARGUMENT = re.compile(r"<(?:(uuid):)?(\w+)>")
 REQUEST_ID = "019b6a5c-9a10-7c11-b2d4-0c1d2e3f4a5b"
+KEYS = {
+    "ApiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "Your key, `nxr_live_…`.",
+    },
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "Or the same as a bearer token."},
+}
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
         "description": "The request's id: the caller's own, or one made for it.",
@@ -104,6 +112,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["1"]},
     },
 }
+GIVEN = {"not": {"type": "null"}}
 LOCAL_TIME = {
     "type": "string",
     "format": "date-time-local",  # spec.openapis.org/registry/format; few validators know it
@@ -314,16 +323,14 @@ def rules(schema: Request) -> dict[str, Any]:
     """The rules about which fields must come together, as JSON Schema."""
     made: dict[str, Any] = {}
     if schema.EITHER_OR:
-        made["allOf"] = [
-            {"anyOf": [{"required": [name], "properties": {name: GIVEN}} for name in pair]}
-            for pair in schema.EITHER_OR
-        ]
+        # Every way to take one of each pair, in one anyOf: readers of several merge them wrongly.
+        # Within an allOf: generators take a schema with an anyOf of its own for nothing but that.
+        ways = [dict.fromkeys(names, GIVEN) for names in product(*schema.EITHER_OR)]
+        any_of = [{"required": [*way], "properties": way} for way in ways]
+        made["allOf"] = [{"anyOf": any_of}]
     if schema.NEEDS:
         made["dependentRequired"] = {name: [*needed] for name, needed in schema.NEEDS.items()}
     return made
-
-
-GIVEN = {"not": {"type": "null"}}
 
 
 def example_of(schema: type[Schema]) -> dict[str, Any]:
@@ -364,7 +371,7 @@ class Document:
             "Meetings",
             VERSION,
             "3.1.0",
-            info={"description": ABOUT + "\n".join(map(table_line, ERRORS))},
+            info={"description": ABOUT + "\n".join(map(table_line, ERRORS)) + "\n\n</details>"},
             plugins=[plugin],
             servers=[{"url": "/", "description": "This service"}],
             tags=[{"name": name, "description": words} for name, words in TAGS.items()],
@@ -372,8 +379,8 @@ class Document:
         assert plugin.converter is not None
         self.converter = plugin.converter
         add = self.spec.components
-        add.security_scheme("key", {"type": "apiKey", "in": "header", "name": "X-API-Key"})
-        add.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+        for name, scheme in KEYS.items():
+            add.security_scheme(name, scheme)
         for name, header in HEADERS.items():
             add.header(name, header)
         add.schema("Details", DETAILS)
@@ -404,7 +411,7 @@ class Document:
             "tags": [tag_of(rule)],
             "summary": described.summary,
             "description": described.words,
-            "security": [{"key": []}, {"bearer": []}] if closed else [],
+            "security": [{name: []} for name in KEYS] if closed else [],
             "parameters": [*self.parameters(rule, view)],
             "responses": self.answers(described) | self.refusals(raises),
         }
@@ -450,7 +457,7 @@ class Document:
             content = {JSON: {"schema": self.reference(answered), "example": example_of(answered)}}
             if described.row and status == "200":
                 content = {JSON: self.one_or_results(answered, described)}
-            made[status] = response(first_sentence(answered) + when, content)
+            made[status] = response(first_sentence(answered) + when.replace(" ", ", ", 1), content)
             if described.row:
                 name = "Location" if status == "201" else "LocationOfOne"
                 made[status]["headers"]["Location"] = name
@@ -612,7 +619,7 @@ def refusal(met: list[ServiceError]) -> dict[str, Any]:
     }
     content = {JSON: {"schema": schema if len(met) > 1 else schema["oneOf"][0]}}
     content[JSON]["examples"] = examples
-    made = response(" Or: ".join(first_sentence(type(error)) for error in met), content)
+    made = response(". Or: ".join(first_sentence(type(error)) for error in met), content)
     if met[0].status == 503:
         made["headers"]["Retry-After"] = "Retry-After"
     return made

@@ -6,6 +6,5 @@ window.ui = SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
-  tryItOutEnabled: true,
   validatorUrl: null, // it would send the document to another host
 });

@@ -179,7 +179,7 @@ def test_what_a_key_opens_says_so():
 
     assert public == {"get_feed", "healthz", "readyz"}
     assert all(
-        operation["security"] == [{"key": []}, {"bearer": []}]
+        operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
         for name, operation in OPERATIONS.items()
         if name not in public
     )
