@@ -745,9 +745,10 @@ RATE: JsonSchema = {"type": "number", "minimum": 0, "maximum": 1}
 METADATA: JsonSchema = {
     "type": "object",
     "maxProperties": METADATA_KEYS,
-    "propertyNames": {"minLength": 1, "maxLength": 255},
+    "propertyNames": {"minLength": 1, "maxLength": 255, "pattern": PRINTABLE},
     "additionalProperties": {
         "type": ["string", "number", "boolean", "null"],
+        "pattern": PRINTABLE,
         "minimum": INT64.start,
         "exclusiveMaximum": INT64.stop,
     },
@@ -1048,8 +1049,8 @@ class ActivityResponse(ResponseSchema):
         "timestamp": "2025-12-21T09:00:00Z",
     }
 
-    type = Computed(lambda activity: "activity", one_of("activity"))
-    channel = Computed(lambda activity: CHANNEL, one_of(CHANNEL))
+    type = Computed(lambda activity: "activity", {"type": "string", "const": "activity"})
+    channel = Computed(lambda activity: CHANNEL, {"type": "string", "const": CHANNEL})
     activity_type = Shown(one_of(*ACTIVITY_TYPES))
     title = Shown()
     description = Shown(null=True)

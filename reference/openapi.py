@@ -21,6 +21,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Flask
 from marshmallow import Schema, fields
 
+import models
 import schemas
 from app import create_app
 from config.settings import ROOT, Settings
@@ -112,11 +113,18 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["1"]},
     },
 }
+ENUMS = {
+    models.LOCATION_TYPES: "LocationType",
+    models.BOOKING_STATUSES: "BookingStatus",
+    models.SHOWN_STATUSES: "MeetingStatus",
+    models.ACTIVITY_TYPES: "ActivityKind",
+}
 GIVEN = {"not": {"type": "null"}}
 LOCAL_TIME = {
     "type": "string",
     "format": "date-time-local",  # spec.openapis.org/registry/format; few validators know it
-    "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?$",
+    "pattern": "^(19[7-9]|2[01][0-9])[0-9]-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    "T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$",
 }
 ICALENDAR = """\
 BEGIN:VCALENDAR\r
@@ -207,7 +215,7 @@ def _(field: schemas.Url) -> dict[str, Any]:
 
 @shape.register
 def _(field: schemas.Choice) -> dict[str, Any]:
-    return {"type": "string", "enum": [*field.choices]}
+    return named_enum({"type": "string", "enum": [*field.choices]})
 
 
 @shape.register
@@ -232,7 +240,7 @@ def _(field: schemas.OffsetDateTime) -> dict[str, Any]:
 
 @shape.register
 def _(field: schemas.Cursor) -> dict[str, Any]:
-    return {"type": "string", "format": "cursor", "maxLength": field.longest}
+    return {"type": "string", "maxLength": field.longest, "pattern": "^[A-Za-z0-9_-]+={0,2}$"}
 
 
 @shape.register
@@ -258,6 +266,12 @@ def _(field: schemas.Metadata) -> dict[str, Any]:
 @shape.register
 def _(field: schemas.Attendees) -> dict[str, Any]:
     return {"type": "array", "maxItems": schemas.MOST_ATTENDEES}
+
+
+def named_enum(made: dict[str, Any]) -> dict[str, Any]:
+    """A reference to what is a vocabulary with a name of its own: it is one type to clients."""
+    name = ENUMS.get(tuple(made.get("enum", ())))
+    return reference(name) if name else made
 
 
 class Converter(OpenAPIConverter):
@@ -286,7 +300,7 @@ class Converter(OpenAPIConverter):
         if isinstance(like, type):
             reference: dict[str, Any] = self.resolve_nested_schema(like)
             return reference
-        return dict(like)
+        return named_enum(dict(like))
 
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
         """A schema as JSON Schema: its words, its either-or rules and its example as well."""
@@ -297,7 +311,11 @@ class Converter(OpenAPIConverter):
         if isinstance(schema, Request):
             made |= rules(schema)
         if isinstance(schema, schemas.LeadChanges):
-            made["additionalProperties"] = schemas.METADATA["additionalProperties"]
+            # Other keys go into metadata. TypeScript could not tell additional properties of one
+            # type from those named, so they are called unevaluated, which comes to the same.
+            del made["additionalProperties"]
+            made["unevaluatedProperties"] = schemas.METADATA["additionalProperties"]
+            made["propertyNames"] = schemas.METADATA["propertyNames"]
         if example := example_of(type(schema)):
             made["examples"] = [example]
         return made
@@ -384,6 +402,8 @@ class Document:
         for name, header in HEADERS.items():
             add.header(name, header)
         add.schema("Details", DETAILS)
+        for words, name in ENUMS.items():
+            add.schema(name, schemas.one_of(*words))
         for error in ERRORS:
             add.schema(type(error).__name__, error_schema(error))
 
@@ -589,7 +609,7 @@ def error_schema(error: ServiceError) -> dict[str, Any]:
     """An error as it is answered, with its own code and title."""
     properties = {
         "success": schemas.FALSE,
-        "error": {"type": "string", "enum": [error.title]},
+        "error": {"type": "string", "const": error.title},
         "message": {"type": "string"},
         "code": {"type": "string", "enum": [error.code]},
         "details": reference("Details"),

@@ -1,35 +1,18 @@
 """The page at /docs: what it is made of comes from the service alone, and it works in a browser."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from browser import chromium
-from server import Server
+from server import serving_demo
 
-from config.settings import ROOT
 from reference import pages
-
-
-def flask(environment, *arguments):
-    command = [sys.executable, "-m", "flask", "--app", "app", *arguments, "--json"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """A service with the demo in it, as `make run` starts one: the server, and what demo told."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('docs') / 'meetings.db'}"
-    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
-    flask(environment, "db", "upgrade")
-    told = flask(environment, "demo")
-    server = Server(url).start()
-    yield server, told
-    server.stop()
+    with serving_demo(tmp_path_factory.mktemp("docs")) as demo:
+        yield demo
 
 
 @pytest.fixture(scope="module")
