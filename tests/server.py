@@ -130,13 +130,14 @@ def flask(database_url: str, *arguments: str) -> Any:
 
 
 @contextmanager
-def serving_demo(folder: Path) -> Iterator[tuple[Server, dict[str, Any]]]:
+def serving_demo(folder: Path, **environment: str) -> Iterator[tuple[Server, dict[str, Any]]]:
     """A service with the demo in it, as `make run` starts one: the server, and what demo told."""
     url = f"sqlite:///{folder / 'meetings.db'}"
     flask(url, "db", "upgrade")
     told = flask(url, "demo")
-    server = Server(url).start()
+    server = Server(url, environment=environment).start()
     try:
         yield server, told
     finally:
-        server.stop()
+        if server.process.poll() is None:
+            server.stop()
