@@ -9,7 +9,7 @@ it is, so that describing costs it neither time nor memory.
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
 from itertools import product
@@ -119,7 +119,12 @@ ENUMS = {
     models.SHOWN_STATUSES: "MeetingStatus",
     models.ACTIVITY_TYPES: "ActivityKind",
 }
-GIVEN = {"not": {"type": "null"}}
+OWN_REQUEST_ID: dict[str, Any] = {
+    "description": "An id of your own for the request, up to 128 of `[A-Za-z0-9._-]`; others are"
+    " not used.",
+    "schema": {"type": "string"},
+    "example": "make-4711",
+}
 LOCAL_TIME = {
     "type": "string",
     "format": "date-time-local",  # spec.openapis.org/registry/format; few validators know it
@@ -343,12 +348,19 @@ def rules(schema: Request) -> dict[str, Any]:
     if schema.EITHER_OR:
         # Every way to take one of each pair, in one anyOf: readers of several merge them wrongly.
         # Within an allOf: generators take a schema with an anyOf of its own for nothing but that.
-        ways = [dict.fromkeys(names, GIVEN) for names in product(*schema.EITHER_OR)]
-        any_of = [{"required": [*way], "properties": way} for way in ways]
-        made["allOf"] = [{"anyOf": any_of}]
+        made["allOf"] = [{"anyOf": [all_given(names) for names in product(*schema.EITHER_OR)]}]
     if schema.NEEDS:
-        made["dependentRequired"] = {name: [*needed] for name, needed in schema.NEEDS.items()}
+        made["dependentSchemas"] = {
+            name: {"anyOf": [{"properties": {name: {"type": "null"}}}, all_given(needed)]}
+            for name, needed in schema.NEEDS.items()
+        }
     return made
+
+
+def all_given(names: Iterable[str]) -> dict[str, Any]:
+    """What an object has to be to hold all these fields, and no null in them."""
+    given = {name: {"not": {"type": "null"}} for name in names}
+    return {"required": [*given], "properties": given}
 
 
 def example_of(schema: type[Schema]) -> dict[str, Any]:
@@ -401,6 +413,7 @@ class Document:
             add.security_scheme(name, scheme)
         for name, header in HEADERS.items():
             add.header(name, header)
+        add.parameter("X-Request-Id", "header", OWN_REQUEST_ID)
         add.schema("Details", DETAILS)
         for words, name in ENUMS.items():
             add.schema(name, schemas.one_of(*words))
@@ -413,7 +426,10 @@ class Document:
         operations = {method.lower(): self.operation(rule, view, described) for method in methods}
         for method in methods[1:]:  # ids are unique
             operations[method.lower()]["operationId"] += f"_by_{method.lower()}"
-        self.spec.path(PATH_ARGUMENT.sub(r"{\2}", rule.rule), operations=operations)
+        path = PATH_ARGUMENT.sub(r"{\2}", rule.rule)
+        # A name alone becomes a reference to the component.
+        own_id: Any = ["X-Request-Id"]
+        self.spec.path(path, operations=operations, parameters=own_id)
 
     def operation(self, rule: Any, view: View, described: Description) -> dict[str, Any]:
         """What one method of a route takes and answers."""
@@ -432,9 +448,10 @@ class Document:
             "summary": described.summary,
             "description": described.words,
             "security": [{name: []} for name in KEYS] if closed else [],
-            "parameters": [*self.parameters(rule, view)],
             "responses": self.answers(described) | self.refusals(raises),
         }
+        if parameters := [*self.parameters(rule, view)]:
+            made["parameters"] = parameters
         if bodies and bodies[0]._declared_fields:
             made["requestBody"] = self.body(bodies[0], described.row)
         return made

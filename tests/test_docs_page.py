@@ -47,9 +47,8 @@ def opened(demo, browser):
 def test_it_shows_every_call_without_a_complaint_and_asks_no_other_host(demo, opened, width):
     page = opened(width)
 
-    operations = sum(
-        len(item) for item in demo[0].call("GET", "/openapi.json").json["paths"].values()
-    )
+    paths = demo[0].call("GET", "/openapi.json").json["paths"].values()
+    operations = sum(len(item.keys() - {"parameters"}) for item in paths)
     assert page.locator(".opblock").count() == operations
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert opened.complaints == []
