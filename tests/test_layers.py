@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "config": {"config"},
     "migrations": set(),
     "reference/openapi.py": OURS,  # it describes the house, and only a developer runs it
+    "reference/shapes.py": {"models", "schemas", "reference"},
     "reference/answers.py": {"schemas"},
     "reference": {"services"},
 }
@@ -47,7 +48,7 @@ def test_imports_run_downwards(path):
 
 
 def test_nothing_that_serves_imports_what_describes():
-    describing = {"reference.openapi", "reference.answers", "apispec"}
+    describing = {"reference.openapi", "reference.shapes", "reference.answers", "apispec"}
     for path in FILES:
         if path.parts[0] != "reference":
             tree = ast.parse((ROOT / path).read_text())
