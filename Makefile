@@ -5,7 +5,7 @@ FLASK := $(BIN)/flask --app app
 # A running server writes nothing outside var/.
 QUIET := PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: run serve test soak bench lint format
+.PHONY: run serve test soak bench lint format openapi
 
 run: .venv/installed  ## everything from nothing: install, migrate, demo, serve
 	$(QUIET) $(FLASK) db upgrade
@@ -32,6 +32,9 @@ lint: .venv/installed-dev  ## format, style and types
 format: .venv/installed-dev  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+openapi: .venv/installed-dev  ## write docs/openapi.json anew, when a route or a schema has changed
+	$(BIN)/python -m reference.openapi
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -27,6 +27,7 @@ from config.logging import REQUEST_FIELDS, configuration, mask_path
 from config.settings import Settings, SettingsError, read_settings
 from database import Row
 from models import new_id
+from reference import pages
 from schemas import (
     CalendarQuery,
     HistoryQuery,
@@ -38,10 +39,10 @@ from schemas import (
     MeetingRequest,
     MeetingsQuery,
     Notes,
+    OptionalRequest,
     Query,
     Reason,
     ReasonAndNotes,
-    Request,
     RescheduleRequest,
 )
 from services import (
@@ -97,7 +98,7 @@ REQUESTS: dict[type[Schema], Schema] = {
         MeetingFilters,
         MeetingsQuery,
         CalendarQuery,
-        Request,
+        OptionalRequest,
         Reason,
         Notes,
         ReasonAndNotes,
@@ -148,72 +149,119 @@ LEADS = Intake("/leads", LeadRequest, None, leads.create, leads.create_many, sho
 
 @api.post("/meetings")
 def log_meeting() -> Response:
-    """Log a meeting against a lead, 201 when new and 200 when replayed; or an array of them."""
+    """Log a meeting against a lead, or an array of them.
+
+    The lead is found by `lead_id`, or else by `lead_email`; the end is given by `ends_at`, or
+    by `duration_minutes`. With both `external_calendar_provider` and `external_event_id` the pair
+    names one meeting for ever: sent again, it is updated by what it carries, not logged again. A
+    field left out keeps its stored value, an explicit null sets it back to its default.
+
+    Answers 201 MeetingLogged when new, 200 MeetingLogged when replayed, to an array rows
+    StoredMeeting. Raises LeadNotFound, ExternalEventConflict.
+    """
     return take(MEETINGS)
 
 
 @api.get("/meetings")
 def list_meetings() -> Response:
-    """The client's meetings; in the order of `updated_at` a feed of changes."""
+    """The client's meetings.
+
+    With `order=updated_at` and `updated_after` it is a feed of changes: reading until `has_more`
+    is false, and then again from the last row, misses none.
+
+    Answers 200 MeetingPage.
+    """
     query = load_query(MeetingsQuery)
     return page(query, *meetings.list_meetings(g.client_id, query))
 
 
 @api.get("/meetings/stats")
 def count_meetings() -> Response:
-    """How many meetings there are of each status, and how many leads showed up."""
+    """How many meetings there are of each status, and how many leads showed up.
+
+    Answers 200 StatsAnswer.
+    """
     counts = meetings.count_by_status(g.client_id, load_query(MeetingFilters))
     return answer(stats=schemas.stats(counts))
 
 
 @api.get("/meetings/<uuid:meeting_id>")
 def get_meeting(meeting_id: UUID) -> Response:
-    """One meeting in full."""
+    """One meeting in full.
+
+    Answers 200 MeetingAnswer. Raises MeetingNotFound.
+    """
     load_query(Query)
     return answer(meeting=MEETING_ITEM.dump_row(meetings.find(g.client_id, str(meeting_id))))
 
 
 @api.post("/meetings/<uuid:meeting_id>/confirm")
 def confirm_meeting(meeting_id: UUID) -> Response:
-    """The lead has confirmed."""
-    return carry_out(outcomes.CONFIRM, meeting_id, load(Request, optional=True))
+    """The lead has confirmed.
+
+    Answers 200 MeetingChanged. Raises MeetingNotFound, InvalidTransition.
+    """
+    return carry_out(outcomes.CONFIRM, meeting_id, load(OptionalRequest))
 
 
 @api.post("/meetings/<uuid:meeting_id>/cancel")
 def cancel_meeting(meeting_id: UUID) -> Response:
-    """The meeting will not take place."""
-    return carry_out(outcomes.CANCEL, meeting_id, load(Reason, optional=True))
+    """The meeting will not take place.
+
+    Answers 200 MeetingChanged. Raises MeetingNotFound, InvalidTransition.
+    """
+    return carry_out(outcomes.CANCEL, meeting_id, load(Reason))
 
 
 @api.post("/meetings/<uuid:meeting_id>/complete")
 def complete_meeting(meeting_id: UUID) -> Response:
-    """The meeting took place."""
-    return carry_out(outcomes.COMPLETE, meeting_id, load(Notes, optional=True))
+    """The meeting took place.
+
+    Answers 200 MeetingChanged. Raises MeetingNotFound, InvalidTransition.
+    """
+    return carry_out(outcomes.COMPLETE, meeting_id, load(Notes))
 
 
 @api.post("/meetings/<uuid:meeting_id>/no-show")
 def mark_no_show(meeting_id: UUID) -> Response:
-    """The lead did not show up."""
-    return carry_out(outcomes.NO_SHOW, meeting_id, load(ReasonAndNotes, optional=True))
+    """The lead did not show up.
+
+    Answers 200 MeetingChanged. Raises MeetingNotFound, InvalidTransition.
+    """
+    return carry_out(outcomes.NO_SHOW, meeting_id, load(ReasonAndNotes))
 
 
 @api.post("/meetings/<uuid:meeting_id>/reopen")
 def reopen_meeting(meeting_id: UUID) -> Response:
-    """Back to scheduled, unconfirmed."""
-    return carry_out(outcomes.REOPEN, meeting_id, load(Request, optional=True))
+    """Back to scheduled, unconfirmed.
+
+    What the outcome had set is cleared; the timeline keeps it.
+
+    Answers 200 MeetingChanged. Raises MeetingNotFound.
+    """
+    return carry_out(outcomes.REOPEN, meeting_id, load(OptionalRequest))
 
 
 @api.post("/meetings/<uuid:meeting_id>/reschedule")
 def reschedule_meeting(meeting_id: UUID) -> Response:
-    """The same meeting at another time."""
+    """The same meeting at another time.
+
+    With neither `ends_at` nor `duration_minutes` the duration stays. It takes the confirmation
+    back.
+
+    Answers 200 MeetingChanged. Raises MeetingNotFound, InvalidTransition, ExternalEventConflict.
+    """
     wrong_move = partial(outcomes.wrong_move, meeting_id=str(meeting_id))
-    move = load(RescheduleRequest, optional=True, and_check=wrong_move)
+    move = load(RescheduleRequest, and_check=wrong_move)
     return outcome(*outcomes.reschedule(g.client_id, str(meeting_id), move))
 
 
 @api.get("/leads/<uuid:lead_id>/meetings")
 def list_lead_meetings(lead_id: UUID) -> Response:
-    """The lead's meetings, latest start first."""
+    """The lead's meetings, latest start first.
+
+    Answers 200 MeetingPage. Raises LeadNotFound.
+    """
     query = load_query(LeadMeetingsQuery)
     lead = leads.find(g.client_id, str(lead_id))
     return page(query, *meetings.list_meetings(g.client_id, query | {"lead_id": lead["id"]}))
@@ -221,13 +269,23 @@ def list_lead_meetings(lead_id: UUID) -> Response:
 
 @api.post("/leads")
 def create_lead() -> Response:
-    """Create a lead, 201, or update the one with its external_id, 200; or an array of them."""
+    """Create a lead, or update the one with its external_id; or an array of them.
+
+    What is no field of a lead becomes `metadata`. Without an `external_id` every call creates a
+    lead, also with an email that exists.
+
+    Answers 201 LeadSaved when new, 200 LeadSaved when updated, to an array rows StoredLead. Raises
+    Unavailable.
+    """
     return take(LEADS)
 
 
 @api.get("/leads")
 def list_leads() -> Response:
-    """The client's leads, latest updated first."""
+    """The client's leads, latest updated first.
+
+    Answers 200 LeadPage.
+    """
     query = load_query(LeadsQuery)
     rows, has_more = leads.list_leads(g.client_id, query)
     return answer(
@@ -238,21 +296,33 @@ def list_leads() -> Response:
 
 @api.get("/leads/<uuid:lead_id>")
 def get_lead(lead_id: UUID) -> Response:
-    """One lead."""
+    """One lead.
+
+    Answers 200 LeadAnswer. Raises LeadNotFound.
+    """
     load_query(Query)
     return answer(lead=LEAD.dump_row(leads.find(g.client_id, str(lead_id))))
 
 
 @api.route("/leads/<uuid:lead_id>", methods=["PATCH", "PUT"])
 def update_lead(lead_id: UUID) -> Response:
-    """Replace the fields given."""
+    """Replace the fields given.
+
+    PATCH and PUT are alike. Null clears, though not `first_name`; `metadata` is merged key by
+    key, and what is no field of a lead goes into it.
+
+    Answers 200 LeadAnswer. Raises LeadNotFound, ExternalIdConflict.
+    """
     lead = leads.update(g.client_id, str(lead_id), load(LeadPatch))
     return answer(lead=LEAD.dump_row(lead))
 
 
 @api.get("/leads/<uuid:lead_id>/history")
 def get_lead_history(lead_id: UUID) -> Response:
-    """What happened to the lead, oldest first."""
+    """What happened to the lead, oldest first.
+
+    Answers 200 LeadHistory. Raises LeadNotFound.
+    """
     query = load_query(HistoryQuery)
     lead = leads.find(g.client_id, str(lead_id))
     activities = timeline.list_activities(g.client_id, lead["id"], query)
@@ -261,14 +331,20 @@ def get_lead_history(lead_id: UUID) -> Response:
 
 @api.get("/meetings/<uuid:meeting_id>.ics")
 def get_meeting_calendar(meeting_id: UUID) -> Response:
-    """One meeting, for a calendar program."""
+    """One meeting, for a calendar program.
+
+    Answers 200 Calendar. Raises MeetingNotFound.
+    """
     load_query(Query)
     return calendar(calendars.of_meeting(g.client_id, str(meeting_id)))
 
 
 @api.get("/leads/<uuid:lead_id>/meetings.ics")
 def get_lead_calendar(lead_id: UUID) -> Response:
-    """The lead's meetings, for a calendar program."""
+    """The lead's meetings, for a calendar program.
+
+    Answers 200 Calendar. Raises LeadNotFound.
+    """
     load_query(Query)
     lead = leads.find(g.client_id, str(lead_id))
     return calendar(calendars.of_many(g.client_id, "Meetings", {"lead_id": lead["id"]}))
@@ -276,12 +352,20 @@ def get_lead_calendar(lead_id: UUID) -> Response:
 
 @api.get("/meetings.ics")
 def get_host_calendar() -> Response:
-    """The meetings of a host, or all of the client's, for a calendar program."""
+    """The meetings of a host, or all of the client's, for a calendar program.
+
+    Answers 200 Calendar.
+    """
     return calendar(calendars.of_many(g.client_id, "Meetings", load_query(CalendarQuery)))
 
 
 def get_feed(token: str) -> Response:
-    """A calendar under an address of its own. Public: the address is the secret."""
+    """A calendar under an address of its own. Public: the address is the secret.
+
+    `flask feeds create` makes the address.
+
+    Answers 200 Calendar. Raises NotFound, Unavailable.
+    """
     load_query(Query)
     g.client_id, text = feeds.read(token)
     return calendar(text)
@@ -293,14 +377,44 @@ def calendar(text: bytes) -> Response:
     return Response(text, headers=headers, content_type="text/calendar; charset=utf-8")
 
 
+def get_openapi() -> Response:
+    """What you can call here, as OpenAPI. Public."""
+    return serve(pages.DOCUMENT)
+
+
+def get_docs() -> Response:
+    """A page on which to read that, and to try it. Public."""
+    return serve(pages.PAGE)
+
+
+def get_docs_file(version: str, name: str) -> Response:
+    """A script or style of the page. Public."""
+    return serve(pages.find_file(version, name))
+
+
+def serve(file: pages.File) -> Response:
+    """A file of the reference, or 304 to who has it already."""
+    load_query(Query)
+    response = Response(file.read(), headers=file.headers, content_type=file.content_type)
+    response.set_etag(file.etag)
+    response.make_conditional(request)
+    return response
+
+
 def healthz() -> Response:
-    """The process answers. Public."""
+    """The process answers. Public.
+
+    Answers 200 StatusAnswer.
+    """
     load_query(Query)
     return answer(status="ok")
 
 
 def readyz() -> Response:
-    """The database answers and is migrated. Public."""
+    """The database answers and is migrated. Public.
+
+    Answers 200 StatusAnswer. Raises Unavailable.
+    """
     load_query(Query)
     migrations.check()
     return answer(status="ready")
@@ -391,16 +505,14 @@ def refused(index: int, error: ServiceError) -> dict[str, Any]:
     return result if error.details is None else result | {"details": error.details}
 
 
-def load(
-    schema: type[Schema], optional: bool = False, and_check: Check | None = None
-) -> dict[str, Any]:
+def load(schema: type[Schema], and_check: Check | None = None) -> dict[str, Any]:
     """The request's body, an object that passes `check`.
 
-    An `optional` body may be absent, which counts as an object without fields. Raises
-    PayloadTooLarge, InvalidJson, InvalidRequest.
+    Raises PayloadTooLarge, InvalidJson, InvalidRequest.
     """
     raw = _read_body(BODY_BYTES).removeprefix(codecs.BOM_UTF8)
-    return check(schema, {} if optional and not raw.strip() else _parse_json(raw), and_check)
+    absent = not raw.strip() and issubclass(schema, OptionalRequest)
+    return check(schema, {} if absent else _parse_json(raw), and_check)
 
 
 def check(
@@ -705,6 +817,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)
     app.add_url_rule("/feeds/<token>.ics", view_func=get_feed)
+    app.add_url_rule("/openapi.json", view_func=get_openapi)
+    app.add_url_rule("/docs", view_func=get_docs)
+    app.add_url_rule("/docs/<version>/<name>", view_func=get_docs_file)
     app.register_blueprint(api)
     if settings.metrics:
         measure(app, import_module("metrics"))  # who does not ask for it loads nothing of it

@@ -16,7 +16,7 @@ from peewee import PeeweeException
 
 import database
 from database import Row
-from schemas import Email, Id, Text, clean
+from schemas import Email, Id, LeadRequest, MeetingRequest, Text, clean
 from services import backups, clients, feeds, leads, meeting_types, migrations, users
 from services.errors import NameTaken, ServiceError
 from times import format_instant
@@ -24,28 +24,7 @@ from times import format_instant
 DEMO_CLIENT, DEMO_LABEL = "Demo", "demo"
 DEMO_HOST = ("pepper.potts@example.com", "Pepper", "Potts")
 DEMO_MEETING_TYPE = "Discovery Call"
-DEMO_LEAD = {
-    "first_name": "Tony",
-    "last_name": "Stark",
-    "email": "tony.stark@gmail.com",
-    "phone": "+1 212 970 4133",
-    "company": "Stark Industries",
-    "external_id": "demo-tony-stark",
-}
-DEMO_BOOKING = {
-    "lead_email": "tony.stark@gmail.com",
-    "title": "Discovery Call with Tony Stark",
-    "starts_at": "2025-12-29T14:00:00",
-    "ends_at": "2025-12-29T15:00:00",
-    "timezone": "America/Santiago",
-    "meeting_url": "https://meet.google.com/oki-fjnk-oyu",
-    "location_type": "video",
-    "description": "Confirmation and reminder emails",
-    "attendee_name": "Tony Stark",
-    "external_calendar_provider": "ghl",
-    "external_event_id": "1RZJ24WY65VGQFyhN0vJ",
-    "status": "confirmed",
-}
+DEMO_LEAD, DEMO_BOOKING = LeadRequest.EXAMPLE, MeetingRequest.EXAMPLE
 
 db = AppGroup("db", help="The database: its migrations, its backup.")
 client_group = AppGroup("clients", help="Clients, the owners of all rows.")

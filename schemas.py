@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import (
     Schema,
@@ -23,11 +23,13 @@ from marshmallow import (
 
 from database import Row
 from models import (
+    ACTIVITY_TYPES,
     BOOKING_STATUSES,
     CHANNEL,
     LATEST_START,
     LOCATION_TYPES,
     MEETING_ORDERS,
+    METADATA_KEYS,
     SHOWN_STATUSES,
     full_name,
     is_uuid,
@@ -47,6 +49,11 @@ from times import (
 )
 
 WRONG_CURSOR = "Must be the next_cursor of an earlier answer in the same order."
+WALL_CLOCK = (
+    "An ISO 8601 date and time. With an offset or `Z` it is that instant; without, wall-clock time"
+    " in `timezone`, at the offset in force on that date."
+)
+PAIR = ("external_calendar_provider", "external_event_id")  # what makes a request safe to replay
 LARGEST_OFFSET = 10**15  # rows skipped; both databases can count that far
 INT64 = range(-(2**63), 2**63)
 
@@ -55,7 +62,9 @@ WHITE_SPACE = (
     " \t\n\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-REFUSED_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+CONTROL_CHARACTERS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
+PRINTABLE = f"^[^{CONTROL_CHARACTERS}]*$"
+REFUSED_CHARACTERS = re.compile(f"[{CONTROL_CHARACTERS}\ud800-\udfff]")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.0+)?")
 REQUIRED = "Required."
 REFUSED = "Must not contain control characters or unpaired surrogates."
@@ -79,10 +88,14 @@ def clean(value: Any) -> Any:
 class Given(fields.Field[Any]):
     """A field that is what its `_deserialize` makes of it, without validators and hooks.
 
-    marshmallow's way around those takes longer than all that our fields do.
+    marshmallow's way around those takes longer than all that our fields do. `about` tells readers
+    of the API what the field is for.
     """
 
     default_error_messages = {"required": REQUIRED, "null": REQUIRED}
+
+    def __init__(self, *, about: str = "", **options: Any) -> None:
+        super().__init__(metadata={"description": about} if about else None, **options)
 
     def deserialize(self, value: Any, attr: Any = None, data: Any = None, **kwargs: Any) -> Any:
         """The value, checked; its default where it is missing. Raises ValidationError."""
@@ -373,9 +386,21 @@ def write_cursor(key: tuple[str, datetime, str] | None) -> str | None:
 
 
 class Request(Schema):
-    """What comes in; unknown fields are errors."""
+    """What comes in; unknown fields are errors.
+
+    Of each pair in `EITHER_OR` one field must be given; a field of `NEEDS` needs those it names.
+    """
+
+    EITHER_OR: ClassVar[tuple[tuple[str, str], ...]] = ()
+    NEEDS: ClassVar[dict[str, tuple[str, ...]]] = {}
+    # What the reference shows, and the demo does.
+    EXAMPLE: ClassVar[dict[str, Any] | None] = None
 
     error_messages = {"unknown": "Unknown field.", "type": "Must be a JSON object."}
+
+
+class OptionalRequest(Request):
+    """A body that may be absent, which counts as an object without fields."""
 
 
 class Query(Request):
@@ -396,6 +421,8 @@ def _zone_of(
 class Attendee(Request):
     """A further attendee."""
 
+    EXAMPLE = {"name": "Pepper Potts", "email": "pepper.potts@example.com"}
+
     name = Text(255)
     email = Email(required=True)
 
@@ -407,16 +434,19 @@ class Attendee(Request):
         return {field: value for field, value in loaded.items() if value is not None}
 
 
+MOST_ATTENDEES = 100
+
+
 class Attendees(fields.List[dict[str, Any]]):
     """At most 100 further attendees, counted before any is looked at: there may be very many."""
 
     default_error_messages = {
         "invalid": "Must be a list of objects with name and email.",
-        "many": "Must hold at most 100 attendees, not {count}.",
+        "many": f"Must hold at most {MOST_ATTENDEES} attendees, not {{count}}.",
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if isinstance(value, list) and len(value) > 100:
+        if isinstance(value, list) and len(value) > MOST_ATTENDEES:
             raise self.make_error("many", count=len(value))
         return super()._deserialize(value, attr, data, **kwargs)
 
@@ -424,27 +454,56 @@ class Attendees(fields.List[dict[str, Any]]):
 class MeetingRequest(Request):
     """A booking. After loading: instants in UTC, fields absent where not given, None for null."""
 
-    lead_email = Email()
-    lead_id = Id()
+    EITHER_OR = (("ends_at", "duration_minutes"), ("lead_email", "lead_id"))
+    NEEDS = {"previous_external_event_id": PAIR}
+    EXAMPLE = {
+        "lead_email": "tony.stark@gmail.com",
+        "title": "Discovery Call with Tony Stark",
+        "starts_at": "2025-12-29T14:00:00",
+        "ends_at": "2025-12-29T15:00:00",
+        "timezone": "America/Santiago",
+        "meeting_url": "https://meet.google.com/oki-fjnk-oyu",
+        "location_type": "video",
+        "description": "Confirmation and reminder emails",
+        "attendee_name": "Tony Stark",
+        "external_calendar_provider": "ghl",
+        "external_event_id": "1RZJ24WY65VGQFyhN0vJ",
+        "status": "confirmed",
+    }
+
+    lead_email = Email(about="The lead, by email in any case; of several, the one updated last.")
+    lead_id = Id(about="The lead; where given, `lead_email` is not used to find it.")
     title = Text(255, required=True)
-    starts_at = DateTime(required=True)
-    ends_at = DateTime()
-    duration_minutes = WholeNumber(1, LONGEST_MINUTES)
-    timezone = Timezone()
-    meeting_url = Url()
-    location_type = Choice(LOCATION_TYPES)
-    location_details = Text(255)
+    starts_at = DateTime(required=True, about=WALL_CLOCK)
+    ends_at = DateTime(about="After `starts_at`, by 1 minute to 31 days; agrees with the duration.")
+    duration_minutes = WholeNumber(
+        1, LONGEST_MINUTES, about="Elapsed minutes, also across a change of the clocks."
+    )
+    timezone = Timezone(about="Of times without an offset; UTC unless given.")
+    meeting_url = Url(about="Where the meeting is held online.")
+    location_type = Choice(LOCATION_TYPES, about="`video` unless given.")
+    location_details = Text(255, about="A room, an address, a number to dial.")
     description = Text(10_000)
-    host_email = Email()
-    meeting_type_id = Id()
-    attendee_name = Text(255)
-    attendee_email = Email()
-    attendee_phone = Text(50)
+    host_email = Email(about="An active user of yours who holds the meeting.")
+    meeting_type_id = Id(about="A meeting type of yours.")
+    attendee_name = Text(255, about="The lead's full name unless given.")
+    attendee_email = Email(about="The lead's email unless given.")
+    attendee_phone = Text(50, about="The lead's phone unless given.")
     additional_attendees = Attendees(fields.Nested(Attendee), allow_none=True)
-    external_calendar_provider = LowerCase(64)
-    external_event_id = Text(255)
-    previous_external_event_id = Text(255)
-    status = Choice(BOOKING_STATUSES)
+    external_calendar_provider = LowerCase(
+        64, about="Where the booking was made; kept in lower case. Half of what makes a replay."
+    )
+    external_event_id = Text(
+        255, about="The booking's id there, exactly. With the provider it names one meeting."
+    )
+    previous_external_event_id = Text(
+        255, about="The id the booking had before it got a new one; the meeting stays one."
+    )
+    status = Choice(
+        BOOKING_STATUSES,
+        about="`confirmed`: the lead has confirmed. `scheduled` takes that back; without either a"
+        " new meeting is scheduled, and a replayed one stays as it is.",
+    )
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def check_either_or(
@@ -456,66 +515,67 @@ class MeetingRequest(Request):
         wrong with them is finding them.
         """
         wrong = resolve_times(given, loaded, _zone_of(given, loaded, "UTC"))
-        if given.get("ends_at") is None and given.get("duration_minutes") is None:
-            wrong["ends_at"] = ["Required unless duration_minutes is given."]
-        if given.get("lead_email") is None and given.get("lead_id") is None:
-            wrong["lead_email"] = ["Required unless lead_id is given."]
+        for one, other in self.EITHER_OR:
+            if given.get(one) is None and given.get(other) is None:
+                wrong[one] = [f"Required unless {other} is given."]
         if given.get("previous_external_event_id") is not None and not _has_pair(given):
-            wrong["previous_external_event_id"] = [
-                "Needs both external_calendar_provider and external_event_id."
-            ]
+            wrong["previous_external_event_id"] = [f"Needs both {' and '.join(PAIR)}."]
         if wrong:
             raise ValidationError(wrong)
 
 
 def _has_pair(booking: Mapping[str, Any]) -> bool:
-    pair = ("external_calendar_provider", "external_event_id")
-    return all(booking.get(field) is not None for field in pair)
+    return all(booking.get(field) is not None for field in PAIR)
 
 
 def replay_warnings(booking: Mapping[str, Any]) -> list[str] | None:
     """The warning that half a (provider, event id) pair protects from nothing; else None."""
-    provider, event_id = (
-        booking.get(field) is not None
-        for field in ("external_calendar_provider", "external_event_id")
-    )
+    provider, event_id = (booking.get(field) is not None for field in PAIR)
     if provider == event_id:
         return None
-    given, missing = (
-        ("external_calendar_provider", "external_event_id")
-        if provider
-        else ("external_event_id", "external_calendar_provider")
-    )
+    given, missing = PAIR if provider else PAIR[::-1]
     return [
         f"{given} was given without {missing}, so the meeting was logged without replay"
         " protection: sent again, it would be logged again."
     ]
 
 
-class Reason(Request):
+class Reason(OptionalRequest):
     """Why; or nothing."""
+
+    EXAMPLE = {"reason": "no longer needed"}
 
     reason = Text(1000)
 
 
-class Notes(Request):
+class Notes(OptionalRequest):
     """What is to be noted; or nothing."""
+
+    EXAMPLE = {"notes": "went well"}
 
     notes = Text(10_000)
 
 
-class ReasonAndNotes(Reason, Notes):
+class ReasonAndNotes(OptionalRequest):
     """Why, and what is to be noted; or nothing."""
 
+    EXAMPLE = {"reason": "no answer", "notes": "waited ten minutes"}
 
-class RescheduleRequest(Reason):
+    reason = Text(1000, about="`api_marked` unless given.")
+    notes = Text(10_000)
+
+
+class RescheduleRequest(OptionalRequest):
     """New times. After loading: instants, or as written where only the meeting's zone tells."""
 
-    starts_at = DateTime(required=True)
-    ends_at = DateTime()
+    EXAMPLE = {"starts_at": "2025-12-30T11:00:00", "reason": "double-booked"}
+
+    starts_at = DateTime(required=True, about=WALL_CLOCK)
+    ends_at = DateTime(about="With neither this nor `duration_minutes` the duration stays.")
     duration_minutes = WholeNumber(1, LONGEST_MINUTES)
-    timezone = Timezone()
-    external_event_id = Text(255)
+    timezone = Timezone(about="Of times without an offset; the meeting's unless given.")
+    reason = Text(1000)
+    external_event_id = Text(255, about="The booking's new id, where it got one.")
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def check_times(self, loaded: dict[str, Any], given: Mapping[str, Any], **kwargs: Any) -> None:
@@ -530,15 +590,17 @@ class LeadChanges(Request):
     After loading, `clear_metadata` says whether the stored metadata goes before these come.
     """
 
+    EXAMPLE = {"company": "Stark Industries", "utm_source": None}
+
     first_name = Text(255)
     last_name = Text(255)
     email = Email()
     phone = Text(50)
     company = Text(255)
     title = Text(255)
-    source = Text(255)
-    external_id = Text(255)
-    metadata = Metadata()
+    source = Text(255, about="Where the lead came from; `api` unless given.")
+    external_id = Text(255, about="The lead's id in your system, which only one lead can have.")
+    metadata = Metadata(about="Merged key by key into what is stored; a null removes its key.")
 
     NOT_OURS_TO_CHANGE = frozenset({"id", "created_at", "updated_at"})
 
@@ -571,6 +633,15 @@ class LeadChanges(Request):
 class LeadRequest(LeadChanges):
     """A new lead, or one that an `external_id` names."""
 
+    EXAMPLE = {
+        "first_name": "Tony",
+        "last_name": "Stark",
+        "email": "tony.stark@gmail.com",
+        "phone": "+1 212 970 4133",
+        "company": "Stark Industries",
+        "external_id": "demo-tony-stark",
+    }
+
     first_name = Text(255, required=True)
 
 
@@ -580,13 +651,20 @@ class LeadPatch(LeadChanges):
     first_name = Text(255, allow_none=False, error_messages={"null": "Must not be null."})
 
 
+AS_SHOWN = "A comma list, as shown: `scheduled` leaves out the confirmed ones."
+
+
 class LeadsQuery(Query):
     """Parameters of GET /leads."""
 
-    email = Text(254)
-    search = Text(255)
+    email = Text(254, about="Exactly this email, in any case.")
+    search = Text(
+        255,
+        about="Part of `First Last`, email or phone, in any case; digits match a phone however it"
+        " is written.",
+    )
     limit = WholeNumber(1, 200, load_default=50)
-    page = WholeNumber(0, LARGEST_OFFSET // 200, load_default=0)
+    page = WholeNumber(0, LARGEST_OFFSET // 200, load_default=0, about="Counted from 0.")
 
 
 def check_cursor(loaded: dict[str, Any], order: str) -> None:
@@ -598,9 +676,9 @@ def check_cursor(loaded: dict[str, Any], order: str) -> None:
 class LeadMeetingsQuery(Query):
     """Parameters of GET /leads/{lead_id}/meetings, which has one order."""
 
-    status = CommaList(SHOWN_STATUSES)
+    status = CommaList(SHOWN_STATUSES, about=AS_SHOWN)
     limit = WholeNumber(1, 1000, load_default=200)
-    cursor = Cursor()
+    cursor = Cursor(about="The `next_cursor` of the page before.")
 
     @post_load
     def in_its_order(self, loaded: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -612,15 +690,15 @@ class LeadMeetingsQuery(Query):
 class MeetingFilters(Query):
     """Parameters of GET /meetings/stats."""
 
-    status = CommaList(SHOWN_STATUSES)
+    status = CommaList(SHOWN_STATUSES, about=AS_SHOWN)
     lead_id = Id()
     lead_email = Text(254)
     host_email = Text(254)
     external_calendar_provider = LowerCase(64)
-    external_event_id = Text(255)
-    starts_after = OffsetDateTime()
-    starts_before = OffsetDateTime()
-    updated_after = OffsetDateTime()
+    external_event_id = Text(255, about="Finds a meeting under its earlier ids too.")
+    starts_after = OffsetDateTime(about="Inclusive.")
+    starts_before = OffsetDateTime(about="Exclusive.")
+    updated_after = OffsetDateTime(about="Inclusive.")
 
 
 class CalendarQuery(Query):
@@ -634,7 +712,7 @@ class MeetingsQuery(MeetingFilters):
 
     order = Choice(MEETING_ORDERS, load_default=LATEST_START)
     limit = WholeNumber(1, 200, load_default=50)
-    cursor = Cursor()
+    cursor = Cursor(about="The `next_cursor` of the page before.")
 
     @post_load
     def in_the_same_order(self, loaded: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -648,14 +726,55 @@ class HistoryQuery(Query):
 
     limit = WholeNumber(1, 200, load_default=50)
     offset = WholeNumber(0, LARGEST_OFFSET, load_default=0)
-    channel = CommaList()
+    channel = CommaList(about="A comma list; all that is written here is of the channel `system`.")
 
 
 # -------------------------------------------------------------------------------- responses out
 
 
+JsonSchema = dict[str, Any]
+# What a value in an answer can be: as JSON Schema says it, a schema of ours, or a list of those.
+Like = JsonSchema | type[Schema] | list[type[Schema]]
+TEXT: JsonSchema = {"type": "string"}
+ID: JsonSchema = {"type": "string", "format": "uuid"}
+INSTANT: JsonSchema = {"type": "string", "format": "date-time"}
+FLAG: JsonSchema = {"type": "boolean"}
+COUNT: JsonSchema = {"type": "integer", "minimum": 0}
+RATE: JsonSchema = {"type": "number", "minimum": 0, "maximum": 1}
+METADATA: JsonSchema = {
+    "type": "object",
+    "maxProperties": METADATA_KEYS,
+    "propertyNames": {"minLength": 1, "maxLength": 255, "pattern": PRINTABLE},
+    "additionalProperties": {
+        "type": ["string", "number", "boolean", "null"],
+        "pattern": PRINTABLE,
+        "minimum": INT64.start,
+        "exclusiveMaximum": INT64.stop,
+    },
+}
+TRUE: JsonSchema = {"type": "boolean", "const": True}
+FALSE: JsonSchema = {"type": "boolean", "const": False}
+
+
+def one_of(*choices: Any) -> JsonSchema:
+    """One of a few words or numbers."""
+    return {"type": "integer" if isinstance(choices[0], int) else "string", "enum": [*choices]}
+
+
 class Shown(fields.Field[Any]):
-    """A value of a row as callers see it: as it is, under its own name or that of a column."""
+    """A value of a row as callers see it: as it is, under its own name or that of a column.
+
+    `like` and the options are for the reference alone: what the value can be, whether it can be
+    null, and whether it is always there.
+    """
+
+    def __init__(
+        self, like: Like = TEXT, *, null: bool = False, always: bool = True, about: str = "",
+        **options: Any,
+    ) -> None:  # fmt: skip
+        metadata = {"description": about} if about else None
+        super().__init__(required=always, allow_none=null, metadata=metadata, **options)
+        self.like = like
 
     def reader(self, name: str) -> Callable[[Row], Any]:
         """What reads the value from a row."""
@@ -665,12 +784,15 @@ class Shown(fields.Field[Any]):
 class Instant(Shown):
     """A time in UTC, which answers write as `2025-12-29T17:00:00Z`."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(INSTANT, **options)
+
 
 class Computed(Shown):
     """A value worked out of the whole row."""
 
-    def __init__(self, of: Callable[[Row], Any]) -> None:
-        super().__init__()
+    def __init__(self, of: Callable[[Row], Any], like: Like = TEXT, **options: Any) -> None:
+        super().__init__(like, **options)
         self.of = of
 
     def reader(self, name: str) -> Callable[[Row], Any]:
@@ -684,6 +806,9 @@ class ResponseSchema(Schema):
     The rows come from the database, where nothing invalid is; so reading them needs none of what
     marshmallow does on the way out, which takes four times as long.
     """
+
+    # What the reference shows.
+    EXAMPLE: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -719,43 +844,125 @@ def _host(meeting: Row) -> dict[str, Any] | None:
 class MeetingResponse(ResponseSchema):
     """A meeting as POST /meetings answers it."""
 
-    id = Shown()
-    lead_id = Shown()
+    EXAMPLE = {
+        "id": "019b6a5c-5d60-7d5f-a1c3-6a1f0c1b7a11",
+        "lead_id": "019b6a5b-0f10-7c52-8d2e-1f5b7a9c3d20",
+        "title": "Discovery Call with Tony Stark",
+        "starts_at": "2025-12-29T17:00:00Z",
+        "ends_at": "2025-12-29T18:00:00Z",
+        "duration_minutes": 60,
+        "timezone": "America/Santiago",
+        "status": "confirmed",
+        "meeting_url": "https://meet.google.com/oki-fjnk-oyu",
+        "location_type": "video",
+        "location_details": None,
+        "host_name": None,
+        "meeting_type": None,
+        "attendee_name": "Tony Stark",
+        "attendee_email": "tony.stark@gmail.com",
+        "external_calendar_provider": "ghl",
+        "external_event_id": "1RZJ24WY65VGQFyhN0vJ",
+        "source": "api",
+        "created_at": "2025-12-20T12:00:00Z",
+    }
+
+    id = Shown(ID)
+    lead_id = Shown(ID)
     title = Shown()
     starts_at = Instant()
     ends_at = Instant()
-    duration_minutes = Computed(lambda m: whole_minutes(m["ends_at"] - m["starts_at"]))
+    duration_minutes = Computed(
+        lambda m: whole_minutes(m["ends_at"] - m["starts_at"]), COUNT, about="Rounded down."
+    )
     timezone = Shown()
-    status = Computed(shown_status)
-    meeting_url = Shown()
-    location_type = Shown()
-    location_details = Shown()
-    host_name = Computed(_host_name)
-    meeting_type = Shown(attribute="meeting_type_name")
-    attendee_name = Shown()
-    attendee_email = Shown()
-    external_calendar_provider = Shown()
-    external_event_id = Shown()
+    status = Computed(shown_status, one_of(*SHOWN_STATUSES))
+    meeting_url = Shown(null=True)
+    location_type = Shown(one_of(*LOCATION_TYPES))
+    location_details = Shown(null=True)
+    host_name = Computed(_host_name, null=True)
+    meeting_type = Shown(attribute="meeting_type_name", null=True)
+    attendee_name = Shown(null=True)
+    attendee_email = Shown(null=True)
+    external_calendar_provider = Shown(null=True)
+    external_event_id = Shown(null=True)
     source = Shown()
     created_at = Instant()
+
+
+class Host(ResponseSchema):
+    """Who holds a meeting."""
+
+    EXAMPLE = {
+        "id": "019b6a5a-70a8-7f10-9c1e-2b7d5e6f8a01",
+        "name": "Pepper Potts",
+        "email": "pepper.potts@example.com",
+    }
+
+    id = Shown(ID)
+    name = Shown()
+    email = Shown()
+
+
+class Times(ResponseSchema):
+    """When a meeting starts and ends."""
+
+    EXAMPLE = {"starts_at": "2025-12-29T17:00:00Z", "ends_at": "2025-12-29T18:00:00Z"}
+
+    starts_at = Instant()
+    ends_at = Instant()
+
+
+class Move(ResponseSchema):
+    """One time that a meeting was rescheduled."""
+
+    EXAMPLE = {
+        "from": {"starts_at": "2025-12-22T17:00:00Z", "ends_at": "2025-12-22T18:00:00Z"},
+        "to": Times.EXAMPLE,
+        "reason": "double-booked",
+        "at": "2025-12-21T09:00:00Z",
+    }
+
+    from_ = Shown(Times, attribute="from", data_key="from")
+    to = Shown(Times)
+    reason = Shown(null=True)
+    at = Instant()
 
 
 class MeetingItem(MeetingResponse):
     """A meeting in full, as lists show it."""
 
-    confirmed_by_lead = Shown()
-    cancelled_at = Instant()
-    cancellation_reason = Shown()
-    no_show_reason = Shown()
-    outcome_at = Instant()
-    outcome_notes = Shown()
+    EXAMPLE = {
+        **MeetingResponse.EXAMPLE,
+        "host_name": "Pepper Potts",
+        "meeting_type": "Discovery Call",
+        "confirmed_by_lead": True,
+        "cancelled_at": None,
+        "cancellation_reason": None,
+        "no_show_reason": None,
+        "outcome_at": None,
+        "outcome_notes": None,
+        "updated_at": "2025-12-21T09:00:00Z",
+        "host": Host.EXAMPLE,
+        "description": "Confirmation and reminder emails",
+        "attendee_phone": "+1 212 970 4133",
+        "additional_attendees": [Attendee.EXAMPLE],
+        "meeting_type_id": "019b6a5a-7f30-7b21-8a44-90f1c2d3e4f5",
+        "reschedules": [Move.EXAMPLE],
+    }
+
+    confirmed_by_lead = Shown(FLAG)
+    cancelled_at = Instant(null=True)
+    cancellation_reason = Shown(null=True)
+    no_show_reason = Shown(null=True)
+    outcome_at = Instant(null=True)
+    outcome_notes = Shown(null=True)
     updated_at = Instant()
-    host = Computed(_host)
-    description = Shown()
-    attendee_phone = Shown()
-    additional_attendees = Shown()
-    meeting_type_id = Shown()
-    reschedules = Shown()
+    host = Computed(_host, Host, null=True)
+    description = Shown(null=True)
+    attendee_phone = Shown(null=True)
+    additional_attendees = Shown([Attendee])
+    meeting_type_id = Shown(ID, null=True)
+    reschedules = Shown([Move])
 
 
 def stats(counts: Mapping[str, int]) -> dict[str, Any]:
@@ -773,44 +980,82 @@ def stats(counts: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-class LeadResponse(ResponseSchema):
-    """A lead in full."""
-
-    id = Shown()
-    first_name = Shown()
-    last_name = Shown()
-    email = Shown()
-    phone = Shown()
-    source = Shown()
-    company = Shown()
-    title = Shown()
-    external_id = Shown()
-    metadata = Shown()
-    created_at = Instant()
-    updated_at = Instant()
-
-
 class LeadSummary(ResponseSchema):
     """A lead above its history."""
 
-    id = Shown()
+    EXAMPLE = {
+        "id": "019b6a5b-0f10-7c52-8d2e-1f5b7a9c3d20",
+        "first_name": "Tony",
+        "last_name": "Stark",
+        "phone": "+1 212 970 4133",
+        "email": "tony.stark@gmail.com",
+        "source": "api",
+        "created_at": "2025-12-20T11:00:00Z",
+    }
+
+    id = Shown(ID)
     first_name = Shown()
-    last_name = Shown()
-    phone = Shown()
-    email = Shown()
+    last_name = Shown(null=True)
+    phone = Shown(null=True)
+    email = Shown(null=True)
     source = Shown()
     created_at = Instant()
+
+
+class LeadResponse(ResponseSchema):
+    """A lead in full."""
+
+    EXAMPLE = {
+        **LeadSummary.EXAMPLE,
+        "company": "Stark Industries",
+        "title": None,
+        "external_id": "demo-tony-stark",
+        "metadata": {"utm_source": "webinar"},
+        "updated_at": "2025-12-20T11:00:00Z",
+    }
+
+    id = Shown(ID)
+    first_name = Shown()
+    last_name = Shown(null=True)
+    email = Shown(null=True)
+    phone = Shown(null=True)
+    source = Shown()
+    company = Shown(null=True)
+    title = Shown(null=True)
+    external_id = Shown(null=True)
+    metadata = Shown(METADATA)
+    created_at = Instant()
+    updated_at = Instant()
 
 
 class ActivityResponse(ResponseSchema):
     """One line of a lead's history."""
 
-    type = Computed(lambda activity: "activity")
-    channel = Computed(lambda activity: CHANNEL)
-    activity_type = Shown()
+    EXAMPLE = {
+        "type": "activity",
+        "channel": CHANNEL,
+        "activity_type": "meeting_updated",
+        "title": "Meeting updated: Discovery Call with Tony Stark",
+        "description": "Changed: location_type",
+        "actor_type": "api",
+        "meeting_id": MeetingResponse.EXAMPLE["id"],
+        "changes": {"location_type": ["video", "phone"]},
+        "timestamp": "2025-12-21T09:00:00Z",
+    }
+
+    type = Computed(lambda activity: "activity", {"type": "string", "const": "activity"})
+    channel = Computed(lambda activity: CHANNEL, {"type": "string", "const": CHANNEL})
+    activity_type = Shown(one_of(*ACTIVITY_TYPES))
     title = Shown()
-    description = Shown()
+    description = Shown(null=True)
     actor_type = Shown()
-    meeting_id = Shown()
-    changes = Shown()
+    meeting_id = Shown(ID, null=True)
+    changes = Shown(
+        {
+            "type": "object",
+            "additionalProperties": {"type": "array", "minItems": 2, "maxItems": 2, "items": {}},
+        },
+        null=True,
+        about="Field → what was before, what is after.",
+    )
     timestamp = Instant(attribute="created_at")

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import conforms
 import psycopg
 import pytest
 from flask import Flask
@@ -33,7 +34,7 @@ with (
 
 @dataclass
 class Api:
-    """A caller with a key: `api.post("/meetings", json=…)`."""
+    """A caller with a key: `api.post("/meetings", json=…)`; each answer must be as documented."""
 
     http: FlaskClient
     client_id: str
@@ -41,7 +42,9 @@ class Api:
 
     def open(self, method: str, path: str, **options: Any) -> TestResponse:
         options["headers"] = {"X-API-Key": self.key} | options.pop("headers", {})
-        return self.http.open(f"/api/public{path}", method=method, **options)
+        response = self.http.open(f"/api/public{path}", method=method, **options)
+        conforms.check(self.http.application, response)
+        return response
 
     def get(self, path: str, **options: Any) -> TestResponse:
         return self.open("GET", path, **options)

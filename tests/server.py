@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,29 @@ class Server:
         for pid in [self.process.pid, *self.workers_pids()]:
             os.kill(pid, signal.SIGKILL)
         self.process.communicate(timeout=10)
+
+
+def flask(database_url: str, *arguments: str) -> Any:
+    """What a command of the command line tells, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "app", *arguments, "--json"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": database_url},
+        capture_output=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def serving_demo(folder: Path, **environment: str) -> Iterator[tuple[Server, dict[str, Any]]]:
+    """A service with the demo in it, as `make run` starts one: the server, and what demo told."""
+    url = f"sqlite:///{folder / 'meetings.db'}"
+    flask(url, "db", "upgrade")
+    told = flask(url, "demo")
+    server = Server(url, environment=environment).start()
+    try:
+        yield server, told
+    finally:
+        if server.process.poll() is None:
+            server.stop()

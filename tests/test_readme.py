@@ -72,7 +72,8 @@ def test_there_is_a_curl_for_every_call(app):
     }
     calls = {re.sub("<[^>]*>", "{}", rule.rule) for rule in app.url_map.iter_rules()}
 
-    assert calls - shown == {"/feeds/{}.ics"}  # whose address the command prints
+    # The command prints the address of a feed, the page at /docs those of its files.
+    assert calls - shown == {"/feeds/{}.ics", "/docs/{}/{}"}
 
 
 def test_the_answer_it_shows_has_the_keys_of_a_real_one(api, lead):

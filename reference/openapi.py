@@ -1,0 +1,474 @@
+"""The API's description of itself: OpenAPI 3.1, made of the routes, their schemas and errors.
+
+A route's docstring ends with what it answers and the errors it raises: `Answers 200 MeetingAnswer.
+Raises MeetingNotFound.` What it takes is read from the schemas its code names, bounds and formats
+from the fields. `python -m reference.openapi` writes docs/openapi.json, which the service serves as
+it is, so that describing costs it neither time nor memory.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apispec import APISpec
+from flask import Flask
+from marshmallow import Schema
+
+import schemas
+from app import create_app
+from config.settings import ROOT, Settings
+from reference import answers
+from reference.answers import Answer
+from reference.shapes import ENUMS, Plugin, example_of, first_sentence, name_of, reference
+from schemas import Query, Request
+from services import errors
+from services.errors import ServiceError
+
+VERSION = "1.0.0"
+JSON, CALENDAR = "application/json", "text/calendar"
+ROWS = {"minItems": 1, "maxItems": 1000}
+
+ABOUT = """\
+Logs meetings that were booked somewhere else against a lead: exactly once, however often a webhook
+is retried, and visible in the lead's history. Wire-compatible with the Nexor meetings API.
+
+**Keys.** Send yours in `X-API-Key`, or as `Authorization: Bearer …`; where both are sent,
+`X-API-Key` counts. Everything belongs to one client: what is another's does not exist for you.
+
+**Bodies** are JSON whatever their `Content-Type`. Outer white space is dropped. `""` counts as not
+given, for an optional field of any type; so form-based senders can send every box. A whole number
+may be written `60`, `60.0` or `"60"`. Unknown fields and query parameters are refused by name,
+since a misspelt one must not be lost in silence (`verbose` is taken and ignored).
+
+**Times in** are ISO 8601; beside the usual form `20260420T140000Z`, a space for the `T` and offsets
+such as `+0300` or `+03` are read. Without an offset a time is wall-clock time in `timezone`. They
+lie between 1970 and 2199. **Times out** are UTC, whole seconds.
+
+**Arrays.** `POST /meetings` and `POST /leads` also take 1 to 1,000 objects. Each is judged as if it
+had come alone, and the answer has a result for each.
+
+**Requests** have an id, which every answer names in `X-Request-Id`; send one of your own (up to 128
+of `[A-Za-z0-9._-]`) to find the request again in your logs and ours.
+
+<details><summary><b>Errors</b> are one shape; programs go by <code>code</code>.</summary>
+
+| status | `code` | when |
+| --- | --- | --- |
+"""
+
+TAGS = {
+    "Meetings": "Log meetings, find them, count them.",
+    "A meeting's life": "What becomes of a meeting. Done again, each of these is a no-op.",
+    "Leads": "The people sold to, and what happened to them.",
+    "Calendars": "iCalendar (RFC 5545), for calendar programs.",
+    "Service": "Whether it is up. No key is needed.",
+}
+
+DETAILS = {
+    "type": "object",
+    "description": "Field → sentences; nested fields nest, items of a list go by their index.",
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "array", "items": {"type": "string"}},
+            {"$ref": "#/components/schemas/Details"},
+        ]
+    },
+}
+PATH_ARGUMENT = re.compile(r"<(?:(uuid):)?(\w+)>")
+REQUEST_ID = "019b6a5c-9a10-7c11-b2d4-0c1d2e3f4a5b"
+KEYS = {
+    "ApiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "Your key, `nxr_live_…`.",
+    },
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "Or the same as a bearer token."},
+}
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {
+        "description": "The request's id: the caller's own, or one made for it.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    },
+    "Location": {
+        "description": "Where what was stored is found.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "LocationOfOne": {
+        "description": "Where what was stored is found; not there for an array.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before trying again.",
+        "required": True,
+        "schema": {"type": "string", "enum": ["1"]},
+    },
+}
+OWN_REQUEST_ID: dict[str, Any] = {
+    "description": "An id of your own for the request, up to 128 of `[A-Za-z0-9._-]`; others are"
+    " not used.",
+    "schema": {"type": "string"},
+    "example": "make-4711",
+}
+ICALENDAR = """\
+BEGIN:VCALENDAR\r
+VERSION:2.0\r
+PRODID:-//Meetings//EN\r
+BEGIN:VEVENT\r
+UID:019b6a5c-5d60-7d5f-a1c3-6a1f0c1b7a11\r
+SUMMARY:Discovery Call with Tony Stark\r
+DTSTART;TZID=America/Santiago:20251229T140000\r
+DTEND;TZID=America/Santiago:20251229T150000\r
+STATUS:CONFIRMED\r
+END:VEVENT\r
+END:VCALENDAR\r
+"""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the docstring of a route says."""
+
+    summary: str
+    words: str
+    answers: Mapping[str, tuple[type[Answer] | None, str]]  # by status; None for a calendar; when
+    errors: tuple[type[ServiceError], ...]  # those of its own
+    row: type[Answer] | None  # of the answer to an array, where it takes one
+
+
+class MethodNotAllowed(ServiceError):
+    """The path has no such method; `Allow` names those it has."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class InternalError(ServiceError):
+    """A bug. It was logged under the request's id."""
+
+    status, code, title = 500, "internal_error", "Internal server error"
+
+
+View = Callable[..., Any]
+SAYS = re.compile(r"Answers\s+(?P<answers>[^.]+)\.(?:\s+Raises\s+(?P<raises>[^.]+)\.)?\Z")
+
+STARK = "email tony.stark@gmail.com"
+MEETING_ID = schemas.MeetingResponse.EXAMPLE["id"]
+# Every error a caller can meet, as it reads.
+ERRORS: tuple[ServiceError, ...] = (
+    errors.InvalidJson("The body is not JSON: Expecting value at line 1, column 1."),
+    errors.InvalidRequest({"ends_at": ["Required unless duration_minutes is given."]}),
+    errors.MissingApiKey(),
+    errors.InvalidApiKey(),
+    errors.LeadNotFound(STARK),
+    errors.MeetingNotFound(MEETING_ID),
+    errors.NotFound(),
+    MethodNotAllowed("DELETE is not possible here."),
+    errors.ExternalEventConflict(f"The event is meeting {MEETING_ID} of another lead."),
+    errors.ExternalIdConflict("demo-tony-stark"),
+    errors.InvalidTransition("cancelled", "completed"),
+    errors.PayloadTooLarge(1024 * 1024),
+    InternalError(f"A bug. It was logged under request_id {REQUEST_ID}."),
+    errors.Unavailable("The database is not available just now. Please try again."),
+)
+
+
+# ------------------------------------------------------------------------------------------ routes
+
+
+class Document:
+    """OpenAPI in the making: add the routes, then take `spec.to_dict()`."""
+
+    def __init__(self) -> None:
+        plugin = Plugin(schema_name_resolver=name_of)
+        self.spec = APISpec(
+            "Meetings",
+            VERSION,
+            "3.1.0",
+            info={"description": ABOUT + "\n".join(map(table_line, ERRORS)) + "\n\n</details>"},
+            plugins=[plugin],
+            servers=[{"url": "/", "description": "This service"}],
+            tags=[{"name": name, "description": words} for name, words in TAGS.items()],
+        )
+        assert plugin.converter is not None
+        self.converter = plugin.converter
+        add = self.spec.components
+        for name, scheme in KEYS.items():
+            add.security_scheme(name, scheme)
+        for name, header in HEADERS.items():
+            add.header(name, header)
+        add.parameter("X-Request-Id", "header", OWN_REQUEST_ID)
+        add.schema("Details", DETAILS)
+        for words, name in ENUMS.items():
+            add.schema(name, schemas.one_of(*words))
+        for error in ERRORS:
+            add.schema(type(error).__name__, error_schema(error))
+
+    def add(self, rule: Any, view: View, described: Description) -> None:
+        """Add a route: the path of a rule of werkzeug's, and every method of it."""
+        methods = sorted(rule.methods - {"HEAD", "OPTIONS"})
+        operations = {method.lower(): self.operation(rule, view, described) for method in methods}
+        for method in methods[1:]:  # ids are unique
+            operations[method.lower()]["operationId"] += f"_by_{method.lower()}"
+        path = PATH_ARGUMENT.sub(r"{\2}", rule.rule)
+        # A name alone becomes a reference to the component.
+        own_id: Any = ["X-Request-Id"]
+        self.spec.path(path, operations=operations, parameters=own_id)
+
+    def operation(self, rule: Any, view: View, described: Description) -> dict[str, Any]:
+        """What one method of a route takes and answers."""
+        closed = rule.endpoint.startswith("api.")
+        bodies = [*named_in(view, Request)]
+        raises = {*described.errors, errors.InvalidRequest, InternalError}
+        if closed:
+            raises |= {errors.MissingApiKey, errors.InvalidApiKey, errors.Unavailable}
+        if "<uuid:" in rule.rule:
+            raises.add(errors.NotFound)
+        if bodies:
+            raises |= {errors.InvalidJson, errors.PayloadTooLarge}
+        made: dict[str, Any] = {
+            "operationId": view.__name__,
+            "tags": [tag_of(rule)],
+            "summary": described.summary,
+            "description": described.words,
+            "security": [{name: []} for name in KEYS] if closed else [],
+            "responses": self.answers(described) | self.refusals(raises),
+        }
+        if parameters := [*self.parameters(rule, view)]:
+            made["parameters"] = parameters
+        if bodies and bodies[0]._declared_fields:
+            made["requestBody"] = self.body(bodies[0], described.row)
+        return made
+
+    def parameters(self, rule: Any, view: View) -> Iterator[dict[str, Any]]:
+        """The parameters in a route's path and query."""
+        for kind, name in PATH_ARGUMENT.findall(rule.rule):
+            text = {"type": "string"} | ({"format": "uuid"} if kind else {"minLength": 1})
+            yield {"in": "path", "name": name, "required": True, "schema": text}
+        for query in named_in(view, Query):
+            yield from self.converter.schema2parameters(query(), location="query")
+
+    def body(self, schema: type[Request], row: type[Answer] | None) -> dict[str, Any]:
+        """What a route takes in its body: an object, or also an array of such."""
+        one = self.reference(schema)
+        content: dict[str, Any] = {"schema": one, "example": schema.EXAMPLE}
+        if row:
+            content = {
+                "schema": {"anyOf": [one, {"type": "array", "items": one, **ROWS}]},
+                "examples": {
+                    "one": {"summary": "One", "value": schema.EXAMPLE},
+                    "array": {"summary": "An array", "value": [schema.EXAMPLE]},
+                },
+            }
+        fields_given = schema._declared_fields.values()
+        optional = issubclass(schema, schemas.OptionalRequest)
+        return {
+            "required": not optional or any(field.required for field in fields_given),
+            "content": {JSON: content},
+        }
+
+    def answers(self, described: Description) -> dict[str, Any]:
+        """What a route answers when all is well, by status."""
+        made: dict[str, Any] = {}
+        for status, (answered, when) in described.answers.items():
+            if answered is None:
+                content = {CALENDAR: {"schema": {"type": "string"}, "example": ICALENDAR}}
+                made[status] = response("A calendar", content)
+                continue
+            content = {JSON: {"schema": self.reference(answered), "example": example_of(answered)}}
+            if described.row and status == "200":
+                content = {JSON: self.one_or_results(answered, described)}
+            made[status] = response(first_sentence(answered) + when.replace(" ", ", ", 1), content)
+            if described.row:
+                name = "Location" if status == "201" else "LocationOfOne"
+                made[status]["headers"]["Location"] = name
+        return made
+
+    def one_or_results(self, one: type[Answer], described: Description) -> dict[str, Any]:
+        """The content of an answer to an object, or to an array with a result for each row."""
+        assert described.row is not None
+        noun = described.row.__name__.removeprefix("Stored")
+        refusals: list[type[ServiceError]] = [errors.InvalidRequest, *described.errors]
+        self.spec.components.schema(f"Refused{noun}", refused_row(refusals))
+        rows = [self.reference(described.row), reference(f"Refused{noun}")]
+        self.spec.components.schema(f"{noun}Results", results_of(rows))
+        array = {"created": 1, "updated": 0, "failed": 0, "results": [example_of(described.row)]}
+        return {
+            "schema": {"anyOf": [self.reference(one), reference(f"{noun}Results")]},
+            "examples": {
+                "one": {"summary": "To one", "value": example_of(one)},
+                "array": {"summary": "To an array", "value": {"success": True, **array}},
+            },
+        }
+
+    def refusals(self, raises: set[type[ServiceError]]) -> dict[str, Any]:
+        """What a route answers when something is wrong: a response for each status."""
+        made: dict[str, Any] = {}
+        for status in sorted({error.status for error in raises}):
+            met = [error for error in ERRORS if type(error) in raises and error.status == status]
+            name = ".".join([str(status), *(error.code for error in met)])
+            if name not in self.spec.components.responses:
+                self.spec.components.response(name, refusal(met))
+            made[str(status)] = name
+        return made
+
+    def reference(self, schema: type[Schema]) -> dict[str, Any]:
+        """A reference to a schema of ours, which is then among the components."""
+        made: dict[str, Any] = self.converter.resolve_nested_schema(schema)
+        return made
+
+
+def build(app: Flask) -> dict[str, Any]:
+    """The OpenAPI document of an application's routes; raises KeyError for a name not known."""
+    document = Document()
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        if described := read_docstring(view):
+            document.add(rule, view, described)
+    made: dict[str, Any] = document.spec.to_dict()
+    return made
+
+
+def read_docstring(view: View) -> Description | None:
+    """What a route says of itself; None where it does not say what it answers."""
+    text = inspect.getdoc(view) or ""
+    says = SAYS.search(text)
+    if says is None:
+        return None
+    summary, _, words = text[: says.start()].partition("\n")
+    known = {"Calendar": None} | vars(answers)
+    row = re.search(r"rows\s+(\w+)", says["answers"])
+    return Description(
+        summary.rstrip("."),
+        " ".join(words.split()),
+        {
+            status: (known[name], when)
+            for status, name, when in re.findall(r"(\d{3}) (\w+)( when \w+)?", says["answers"])
+        },
+        tuple(getattr(errors, name) for name in re.findall(r"\w+", says["raises"] or "")),
+        known[row[1]] if row else None,
+    )
+
+
+def named_in(view: View, kind: type[Request]) -> Iterator[type[Any]]:
+    """The schemas a route loads, of its query or of its body: those that its code names."""
+    for value in inspect.getclosurevars(view).globals.values():
+        schema = inspect.getattr_static(value, "schema", value)  # an Intake has one
+        is_ours = isinstance(schema, type) and issubclass(schema, Request)
+        if is_ours and issubclass(schema, Query) == (kind is Query):
+            yield schema
+
+
+def tag_of(rule: Any) -> str:
+    """Under which heading a route stands."""
+    if rule.rule.endswith(".ics"):
+        return "Calendars"
+    if rule.rule.startswith("/api/public/leads"):
+        return "Leads"
+    if not rule.rule.startswith("/api/public/meetings"):
+        return "Service"
+    return "A meeting's life" if "<" in rule.rule and "POST" in rule.methods else "Meetings"
+
+
+# ---------------------------------------------------------------------------- answers and refusals
+
+
+def response(words: str, content: dict[str, Any]) -> dict[str, Any]:
+    """A response; every one names its request."""
+    headers = {"X-Request-Id": "X-Request-Id"}
+    return {"description": words, "headers": headers, "content": content}
+
+
+def closed_object(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
+    """An object of exactly these properties, all there but for the optional ones."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }
+
+
+def error_schema(error: ServiceError) -> dict[str, Any]:
+    """An error as it is answered, with its own code and title."""
+    properties = {
+        "success": schemas.FALSE,
+        "error": {"type": "string", "const": error.title},
+        "message": {"type": "string"},
+        "code": {"type": "string", "enum": [error.code]},
+        "details": reference("Details"),
+        "request_id": {"type": "string"},
+    }
+    if error.details is None:
+        del properties["details"]
+    words = {"description": first_sentence(type(error)), "examples": [error_example(error)]}
+    return words | closed_object(properties)
+
+
+def error_example(error: ServiceError) -> dict[str, Any]:
+    """An error as it reads."""
+    made = {"success": False, "error": error.title, "message": error.message, "code": error.code}
+    if error.details is not None:
+        made["details"] = error.details
+    return made | {"request_id": REQUEST_ID}
+
+
+def refusal(met: list[ServiceError]) -> dict[str, Any]:
+    """The response of a status to which these errors come."""
+    names = {error.code: f"#/components/schemas/{type(error).__name__}" for error in met}
+    schema: dict[str, Any] = {"oneOf": [{"$ref": name} for name in names.values()]}
+    schema["discriminator"] = {"propertyName": "code", "mapping": names}
+    examples = {
+        error.code: {"summary": error.title, "value": error_example(error)} for error in met
+    }
+    content = {JSON: {"schema": schema if len(met) > 1 else schema["oneOf"][0]}}
+    content[JSON]["examples"] = examples
+    made = response(". Or: ".join(first_sentence(type(error)) for error in met), content)
+    if met[0].status == 503:
+        made["headers"]["Retry-After"] = "Retry-After"
+    return made
+
+
+def refused_row(kinds: list[type[ServiceError]]) -> dict[str, Any]:
+    """The result of a row that failed, by one of these errors."""
+    properties = {
+        "index": schemas.COUNT,
+        "success": schemas.FALSE,
+        "status": schemas.one_of(*sorted({kind.status for kind in kinds})),
+        "error": {"type": "string"},
+        "message": {"type": "string"},
+        "code": schemas.one_of(*(kind.code for kind in kinds)),
+        "details": reference("Details"),
+    }
+    return {"description": "A row that failed"} | closed_object(properties, "details")
+
+
+def results_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The answer to an array, with rows of these kinds."""
+    counts = dict.fromkeys(("created", "updated", "failed"), schemas.COUNT)
+    properties = {
+        "success": {"type": "boolean", "description": "False where every row failed."},
+        **counts,
+        "results": {"type": "array", "items": {"oneOf": rows}, **ROWS},
+    }
+    return {"description": "A result for each row"} | closed_object(properties)
+
+
+def table_line(error: ServiceError) -> str:
+    """An error in the table of all."""
+    return f"| {error.status} | `{error.code}` | {first_sentence(type(error))} |"
+
+
+def text_of(document: dict[str, Any]) -> str:
+    """The document as it is kept and served."""
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    # No connection is opened, so that any database will do.
+    made = build(create_app(Settings(database_url="sqlite:///var/none.db")))
+    (ROOT / "docs" / "openapi.json").write_text(text_of(made))

@@ -1,0 +1,10 @@
+"use strict";
+
+window.ui = SwaggerUIBundle({
+  dom_id: "#reference",
+  url: "openapi.json",
+  deepLinking: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
+  validatorUrl: null, // it would send the document to another host
+});

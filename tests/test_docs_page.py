@@ -1,0 +1,149 @@
+"""The page at /docs: what it is made of comes from the service alone, and it works in a browser."""
+
+import re
+
+import pytest
+from browser import chromium
+from server import serving_demo
+
+from reference import pages
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    with serving_demo(tmp_path_factory.mktemp("docs")) as demo:
+        yield demo
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(demo, browser):
+    """`opened(width)` opens the page; `opened.complaints` is all that went wrong in it."""
+    pages_open = []
+
+    def open_page(width=1280):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        pages_open.append(page)
+        page.on("console", lambda message: open_page.complaints.append(message.text))
+        page.on("pageerror", lambda error: open_page.complaints.append(str(error)))
+        page.on("requestfailed", lambda request: open_page.complaints.append(request.url))
+        page.on("request", lambda request: open_page.asked.append(request.url))
+        page.goto(f"http://127.0.0.1:{demo[0].port}/docs")
+        page.wait_for_selector(".opblock")
+        return page
+
+    open_page.complaints, open_page.asked = [], []
+    yield open_page
+    for page in pages_open:
+        page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_shows_every_call_without_a_complaint_and_asks_no_other_host(demo, opened, width):
+    page = opened(width)
+
+    paths = demo[0].call("GET", "/openapi.json").json["paths"].values()
+    operations = sum(len(item.keys() - {"parameters"}) for item in paths)
+    assert page.locator(".opblock").count() == operations
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert opened.complaints == []
+    here = f"http://127.0.0.1:{demo[0].port}/"
+    assert [url for url in opened.asked if not url.startswith((here, "data:"))] == []
+
+
+def test_a_meeting_is_logged_from_it(demo, opened):
+    server, told = demo
+    page = opened()
+
+    page.locator(".btn.authorize").click()
+    page.locator(".auth-container input").first.fill(told["api_key"])
+    page.locator(".auth-container button.authorize").first.click()
+    page.locator(".btn-done").first.click()
+    call = page.locator("#operations-Meetings-log_meeting")
+    call.locator("button.opblock-summary-control").click()
+    call.get_by_role("button", name="Try it out").click()
+    call.get_by_role("button", name="Execute").click()
+    answer = call.locator(".live-responses-table")
+    answer.wait_for()
+
+    assert answer.locator("tbody td.response-col_status").inner_text() == "201"
+    path = f"/api/public/leads/{told['lead_id']}/meetings"
+    meetings = server.call("GET", path, key=told["api_key"]).json["meetings"]
+    assert [meeting["title"] for meeting in meetings] == ["Discovery Call with Tony Stark"]
+    assert meetings[0]["id"] in answer.inner_text()
+    assert opened.complaints == []
+
+
+def test_a_script_within_the_page_would_not_run(opened):
+    page = opened()
+
+    page.evaluate(
+        "document.body.appendChild(Object.assign(document.createElement('script'),"
+        " {textContent: 'window.ran = true'}))"
+    )
+
+    assert page.evaluate("window.ran") is None
+    assert "Content Security Policy" in opened.complaints[0]
+
+
+def test_the_policy_lets_in_nothing_from_elsewhere(app):
+    policy = app.test_client().get("/docs").headers["Content-Security-Policy"]
+
+    assert "unsafe" not in policy
+    assert "//" not in policy
+    assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= set(
+        policy.split("; ")
+    )
+
+
+def test_what_the_page_names_is_served_to_be_kept_for_ever(app):
+    http = app.test_client()
+
+    named = re.findall(r'(?:src|href)="(docs/[^"]+)"', http.get("/docs").text)
+    assert {name.rpartition("/")[2] for name in named} == set(pages.FILES)
+    for name in named:
+        first = http.get(f"/{name}")
+        again = http.get(f"/{name}", headers={"If-None-Match": first.headers["ETag"]})
+
+        assert (first.status_code, again.status_code) == (200, 304)
+        assert "immutable" in first.headers["Cache-Control"]
+        assert first.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "0123456789ab/page.js",
+        "{version}/LICENSE",
+        "{version}/..%2fpages.py",
+        "{version}/../pages.py",
+        "{version}/%2e%2e%2f%2e%2e%2fapp.py",
+        "{version}/..%5cpages.py",
+        "{version}/%2fetc%2fpasswd",
+        "{version}//etc/passwd",
+        "{version}/page.js%00.css",
+        "..%2f..%2fapp.py",
+        "{version}/",
+    ],
+)
+def test_no_path_leads_to_another_file(demo, path):
+    answer = demo[0].call("GET", f"/docs/{path.format(version=pages.VERSION)}")
+
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+def test_an_etag_goes_by_the_content_alone(tmp_path):
+    here, there = tmp_path / "page.js", tmp_path / "other" / "page.js"
+    there.parent.mkdir()
+    for path, content in ((here, "1"), (there, "1")):
+        path.write_text(content)
+    etags = [pages.File(path, pages.JAVASCRIPT, pages.KEEP).etag for path in (here, there)]
+    there.write_text("2")
+
+    assert etags[0] == etags[1]
+    assert pages.File(there, pages.JAVASCRIPT, pages.KEEP).etag != etags[0]

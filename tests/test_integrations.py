@@ -1,0 +1,118 @@
+"""docs/integrations.md is true: every request in it is sent to a running service as it stands."""
+
+import json
+import re
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from conftest import hold_write_lock
+from server import Server, serving_demo
+from test_guide import told
+
+from config.settings import ROOT
+
+PAGE = (ROOT / "docs" / "integrations.md").read_text()
+EXCHANGES = re.findall(r"```http\n([A-Z].*?)```\n\n```http\n(HTTP/1\.1 .*?)```", PAGE, re.DOTALL)
+SERVICE_ERRORS = (ROOT / "services" / "errors.py").read_text()
+CODES = {
+    *(set(re.findall(r'= \d{3}, "(\w+)"', SERVICE_ERRORS)) - {"name_taken", "unknown_name"}),
+    *("method_not_allowed", "internal_error"),
+}
+
+
+def parse(answer):
+    """The status line of an answer, its headers, its JSON."""
+    head, _, body = answer.partition("\n\n")
+    status, *lines = head.split("\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return status, headers, json.loads(body)
+
+
+@dataclass
+class Conversation:
+    """Requests as they are printed, sent with the real key, host and ids in their places."""
+
+    server: Server
+    key: str
+    real_ids: dict[str, str] = field(default_factory=dict)  # by those that are printed
+
+    def send(self, printed):
+        head, _, body = printed.partition("\n\n")
+        for shown, real in self.real_ids.items():
+            head = head.replace(shown, real)
+        head = head.replace("nxr_live_…", self.key).strip()
+        head = head.replace("meetings.example.com", f"127.0.0.1:{self.server.port}")
+        body = b"" if body.startswith("…") else body.strip().encode()
+        if body:
+            head += f"\nContent-Length: {len(body)}"
+        received = self.server.raw(f"{head}\n\n".replace("\n", "\r\n").encode() + body)
+        return parse(received.decode().replace("\r\n", "\n"))
+
+    def learn(self, shown, real):
+        """Note which ids stand for which."""
+        for thing in {"lead", "meeting"} & set(shown):
+            self.real_ids[shown[thing]["id"]] = real[thing]["id"]
+
+
+@contextmanager
+def broken(database_url, code):
+    """For a while, the conditions under which a service answers an error that is its own."""
+    file = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
+    if code == "internal_error":  # something in the database that is never written
+        file.execute("UPDATE leads SET metadata = '{' || metadata")
+        yield
+        file.execute("UPDATE leads SET metadata = substr(metadata, 2)")
+    elif code == "unavailable":
+        lock = hold_write_lock("sqlite", database_url)
+        yield
+        lock.close()
+    else:
+        yield
+    file.close()
+
+
+def check(printed, given, shown, real):
+    """The answer that was got is the one that is printed."""
+    (status, headers, body), (real_status, real_headers, real_body) = shown, real
+    assert (real_status, told(real_body)) == (status, told(body))
+    for name, value in headers.items():
+        if name == "Allow":
+            assert set(real_headers[name].split(", ")) == set(value.split(", "))
+        elif name == "X-Request-Id" and name not in printed:
+            assert real_headers[name] == given.get("request_id", real_headers[name])
+        else:
+            assert told(real_headers[name]) == told(value), name
+
+
+def test_every_request_is_answered_as_printed(tmp_path):
+    assert len(EXCHANGES) == 7 + len(CODES)
+    with serving_demo(tmp_path, DB_TIMEOUT_SECONDS="0.5", LOG_LEVEL="INFO") as (server, demo):
+        conversation = Conversation(server, demo["api_key"])
+        for request, answer in EXCHANGES:
+            shown = parse(answer)
+            with broken(server.database_url, shown[2].get("code")):
+                real = conversation.send(request)
+            check(request, real[2], shown, real)
+            conversation.learn(shown[2], real[2])
+
+        log = server.stop()
+
+    printed = re.search(r"```text\n(.*?)\n```", PAGE)[1]
+    given_id = re.search(r"request_id=\S+", printed)[0]
+    line = next(line for line in log.splitlines() if given_id in line)
+    assert re.sub(r"[0-9a-f-]{36}|[0-9][0-9.:TZ-]{9,}|[0-9.]+$", "", line) == re.sub(
+        r"[0-9a-f-]{36}|[0-9][0-9.:TZ-]{9,}|[0-9.]+$", "", printed
+    )
+
+
+def test_every_error_is_told_once():
+    headings = re.findall(r"^### `(\w+)` \((\d+)\)$", PAGE, re.MULTILINE)
+    answered = [
+        (body["code"], status.split()[1])
+        for status, _, body in map(parse, (answer for _, answer in EXCHANGES))
+        if not body["success"]
+    ]
+
+    assert sorted(code for code, _ in headings) == sorted(CODES)
+    assert set(headings) <= set(answered)

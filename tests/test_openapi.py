@@ -1,0 +1,228 @@
+"""The document describes the service as it is: made anew it is the same, and what it says holds."""
+
+import re
+
+import jsonschema_rs
+import pytest
+from conforms import DOCUMENT, resolve, validator, validator_of
+from conftest import booking
+from openapi_spec_validator import validate
+
+from config.settings import ROOT
+from reference import openapi
+
+OPERATIONS = {
+    operation["operationId"]: operation
+    for item in DOCUMENT["paths"].values()
+    for method, operation in item.items()
+    if method != "parameters"
+}
+SCHEMAS = DOCUMENT["components"]["schemas"]
+UNKNOWN_ID = "0198c0de-0000-7000-8000-000000000000"
+HOST = {"name": "Pepper", "email": "pepper@example.com"}
+
+
+def test_the_document_that_is_kept_is_the_one_made_now(app):
+    kept = (ROOT / "docs" / "openapi.json").read_text()
+
+    assert openapi.text_of(openapi.build(app)) == kept, "docs/openapi.json is stale: make openapi"
+
+
+def test_it_is_valid_openapi():
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    validate(DOCUMENT)
+
+
+def test_every_route_is_in_it_but_those_that_show_it(app):
+    routes = {
+        (openapi.PATH_ARGUMENT.sub(r"{\2}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    described = {
+        (path, method)
+        for path, item in DOCUMENT["paths"].items()
+        for method in item.keys() - {"parameters"}
+    }
+
+    assert {path for path, _ in routes ^ described} == {
+        "/openapi.json",
+        "/docs",
+        "/docs/{version}/{name}",
+    }
+
+
+def test_every_error_of_the_service_is_in_it_and_no_other():
+    source = (ROOT / "services" / "errors.py").read_text()
+    codes = set(re.findall(r'= \d{3}, "(\w+)"', source)) - {"name_taken", "unknown_name"}
+    codes |= {"method_not_allowed", "internal_error"}
+
+    told = [
+        schema["properties"]["code"]["enum"][0]
+        for schema in SCHEMAS.values()
+        if "request_id" in schema.get("properties", {})
+    ]
+    table = re.findall(r"^\| \d{3} \| `(\w+)` \|", DOCUMENT["info"]["description"], re.MULTILINE)
+    assert sorted(told) == sorted(table) == sorted(codes)
+
+
+def contents():
+    """Every body that is described: of requests, of answers, of errors."""
+    for name, operation in OPERATIONS.items():
+        bodies = {"request": operation.get("requestBody", {}), **operation["responses"]}
+        for where, body in bodies.items():
+            for content in resolve(body).get("content", {}).values():
+                yield pytest.param(content, id=f"{name}-{where}")
+
+
+@pytest.mark.parametrize("content", [*contents()])
+def test_every_body_has_an_example_that_is_what_its_schema_says(content):
+    examples = [content["example"]] if "example" in content else []
+    examples += [example["value"] for example in content.get("examples", {}).values()]
+
+    assert examples
+    for example in examples:
+        validator(content["schema"]).validate(example)
+
+
+def test_the_example_of_a_booking_is_answered_as_shown(api):
+    api.new_lead(last_name="Stark", email="tony.stark@gmail.com")
+    request = OPERATIONS["log_meeting"]["requestBody"]["content"]["application/json"]
+    shown = OPERATIONS["log_meeting"]["responses"]["201"]["content"]["application/json"]["example"]
+
+    real = api.post("/meetings", json=request["examples"]["one"]["value"])
+
+    assert list(real.json["meeting"]) == list(shown["meeting"])
+    of_its_own = dict.fromkeys(("id", "lead_id", "created_at"))
+    assert real.json["meeting"] | of_its_own == shown["meeting"] | of_its_own
+
+
+@pytest.mark.parametrize(
+    ("changes", "valid"),
+    [
+        ({}, True),
+        ({"lead_email": ...}, False),
+        ({"lead_email": None}, False),
+        ({"ends_at": ...}, False),
+        ({"ends_at": None, "duration_minutes": None}, False),
+        ({"ends_at": ..., "duration_minutes": 60}, True),
+        ({"ends_at": ..., "duration_minutes": 0}, False),
+        ({"ends_at": ..., "duration_minutes": 44_640}, True),
+        ({"ends_at": ..., "duration_minutes": 44_641}, False),
+        ({"ends_at": ..., "duration_minutes": True}, False),
+        ({"title": ...}, False),
+        ({"title": ""}, False),
+        ({"title": "x" * 255}, True),
+        ({"title": "x" * 256}, False),
+        ({"title": 5}, False),
+        ({"title": "a\u0007b"}, False),
+        ({"title": "a\tb\u00e9\U0001f600"}, True),
+        ({"starts_at": "tomorrow"}, False),
+        ({"starts_at": "2025-12-29T13:00:00+00:00", "ends_at": "2025-12-29T14:00:00Z"}, True),
+        ({"location_type": "moon"}, False),
+        ({"location_type": None}, True),
+        ({"status": "cancelled"}, False),
+        ({"attendee_email": "nope"}, False),
+        ({"meeting_url": "ftp://example.com"}, False),
+        ({"additional_attendees": [HOST] * 100}, True),
+        ({"additional_attendees": [HOST] * 101}, False),
+        ({"additional_attendees": [{"name": "No email"}]}, False),
+        ({"previous_external_event_id": "a"}, True),
+        ({"previous_external_event_id": "a", "external_event_id": ...}, False),
+        ({"previous_external_event_id": "a", "external_event_id": None}, False),
+        ({"previous_external_event_id": None, "external_event_id": None}, True),
+        ({"start_at": "2025-12-29T14:00:00"}, False),
+    ],
+)
+def test_a_booking_is_right_by_the_document_where_the_service_takes_it(api, lead, changes, valid):
+    body = booking(**changes)
+
+    assert validator_of("MeetingRequest").is_valid(body) is valid
+    assert api.post("/meetings", json=body).status_code == (201 if valid else 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "valid"),
+    [
+        ({"first_name": "Tony"}, True),
+        ({}, False),
+        ({"first_name": None}, False),
+        ({"first_name": "Tony", "utm_source": "ads", "score": 1.5, "hot": True, "x": None}, True),
+        ({"first_name": "Tony", "tags": ["a"]}, False),
+        ({"first_name": "Tony", "metadata": {"nested": {}}}, False),
+        ({"first_name": "Tony", "metadata": {"n": 2**63 - 1}}, True),
+        ({"first_name": "Tony", "metadata": {"n": 2**63}}, False),
+        ({"first_name": "Tony", "metadata": {"k" * 256: 1}}, False),
+        ({"first_name": "Tony", "metadata": {f"k{n}": n for n in range(101)}}, False),
+    ],
+)
+def test_a_lead_is_right_by_the_document_where_the_service_takes_it(api, body, valid):
+    assert validator_of("LeadRequest").is_valid(body) is valid
+    assert api.post("/leads", json=body).status_code == (201 if valid else 400)
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("list_")])
+def test_a_list_counts_by_the_limits_the_document_names(api, lead, name):
+    path = next(
+        path
+        for path, item in DOCUMENT["paths"].items()
+        if item.get("get", {}).get("operationId") == name
+    ).removeprefix("/api/public")
+    limit = next(
+        parameter["schema"]
+        for parameter in OPERATIONS[name]["parameters"]
+        if parameter["name"] == "limit"
+    )
+    path = path.replace("{lead_id}", lead["id"])
+
+    assert api.get(path).json["pagination"]["limit"] == limit["default"]
+    assert api.get(path, query_string={"limit": limit["maximum"]}).status_code == 200
+    assert api.get(path, query_string={"limit": limit["maximum"] + 1}).status_code == 400
+    assert api.get(path, query_string={"limit": limit["minimum"] - 1}).status_code == 400
+
+
+def test_what_a_key_opens_says_so():
+    public = {name for name, operation in OPERATIONS.items() if not operation["security"]}
+
+    assert public == {"get_feed", "healthz", "readyz"}
+    assert all(
+        operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
+        for name, operation in OPERATIONS.items()
+        if name not in public
+    )
+
+
+def test_an_answer_that_is_not_as_described_is_noticed(api, lead, monkeypatch):
+    """What every other test leans on: `api` holds each answer against the document."""
+    monkeypatch.setattr("app.LEAD.dump_row", lambda row: {"id": row["id"]})
+
+    with pytest.raises(jsonschema_rs.ValidationError, match="is a required property"):
+        api.get(f"/leads/{lead['id']}")
+
+
+def test_the_service_shows_it_to_anyone_and_not_twice_to_the_same(app):
+    http = app.test_client()
+
+    first = http.get("/openapi.json")
+    again = http.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+    other = http.get("/openapi.json", headers={"If-None-Match": '"another"'})
+
+    assert (first.status_code, first.mimetype) == (200, "application/json")
+    assert first.json == DOCUMENT
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["X-Request-Id"]
+    assert other.status_code == 200
+    assert http.head("/openapi.json").headers["Content-Length"] == str(len(first.data))
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+def test_the_reference_is_strict_like_every_other_path(app, path):
+    http = app.test_client()
+
+    misspelt = http.get(f"{path}?version=2")
+    posted = http.post(path)
+
+    assert (misspelt.status_code, misspelt.json["code"]) == (400, "validation_error")
+    assert set(misspelt.json["details"]) == {"version"}
+    assert (posted.status_code, posted.json["code"]) == (405, "method_not_allowed")
+    assert set(posted.headers["Allow"].split(", ")) == {"GET", "HEAD"}
