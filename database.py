@@ -9,6 +9,7 @@ import random
 import select
 import shlex
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -181,11 +182,23 @@ class Sqlite(PooledSqliteDatabase):
             ours.backup(copy, pages=COPIED_PAGES)
 
 
+class NothingOpened(Exception):
+    """The pool wants a new connection, which is to be opened first."""
+
+
 class Adapter(Psycopg3Adapter):
     """Opens PostgreSQL connections: UTC sessions, bounded waits, durable commits, ids as text."""
 
     def connect(self, db: "Postgres", **params: Any) -> PatientConnection:
-        """Open one connection for peewee's pool."""
+        """The connection this thread has opened for peewee's pool; raises NothingOpened."""
+        opened: PatientConnection | None = db.opened.__dict__.pop("connection", None)
+        if opened is None:
+            raise NothingOpened
+        return opened
+
+    @staticmethod
+    def open(db: "Postgres") -> PatientConnection:
+        """Open a connection."""
         connection = PatientConnection.connect(
             db.database,
             autocommit=True,
@@ -223,9 +236,27 @@ class Postgres(PooledPostgresqlDatabase):
 
     def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
+        self.opened = threading.local()  # a thread's new connection, on its way to the pool
         super().__init__(
             url, max_connections=pool_size, timeout=timeout_seconds, prefer_psycopg3=True
         )
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Give this thread a connection.
+
+        A new one is opened before the pool is asked again, and not by the pool under its lock:
+        while a server does not answer, nobody else would get a connection or give one back.
+        """
+        try:
+            return bool(super().connect(reuse_if_open))
+        except NothingOpened:
+            with driver_errors:
+                self.opened.connection = Adapter.open(self)
+        try:
+            return bool(super().connect(reuse_if_open))
+        finally:  # another may have come back meanwhile
+            if left := self.opened.__dict__.pop("connection", None):
+                left.close()
 
     def _is_closed(self, conn: PatientConnection) -> bool:
         """Tell a dead kept connection without a round trip: an idle one has nothing to read.

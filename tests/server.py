@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def copy_house(folder: Path) -> Path:
+    """Copy what a server runs from, so that it has a var/ of its own."""
+    folder.mkdir(exist_ok=True)
+    for name in ("app", "cli", "database", "metrics", "models", "schemas", "times"):
+        shutil.copy(ROOT / f"{name}.py", folder)
+    for name in ("config", "docs", "migrations", "reference", "services"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
 @dataclass

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from conftest import hold_write_lock
+from conftest import FOR_THE_COMMAND_LINE, hold_write_lock
 from server import Server, serving_demo
 from test_guide import told
 
@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "integrations.md").read_text()
 EXCHANGES = re.findall(r"```http\n([A-Z].*?)```\n\n```http\n(HTTP/1\.1 .*?)```", PAGE, re.DOTALL)
 SERVICE_ERRORS = (ROOT / "services" / "errors.py").read_text()
 CODES = {
-    *(set(re.findall(r'= \d{3}, "(\w+)"', SERVICE_ERRORS)) - {"name_taken", "unknown_name"}),
+    *(set(re.findall(r'= \d{3}, "(\w+)"', SERVICE_ERRORS)) - FOR_THE_COMMAND_LINE),
     *("method_not_allowed", "internal_error"),
 }
 

@@ -12,26 +12,19 @@ from uuid import uuid4
 
 import pytest
 from conftest import booking, hold_write_lock
-from server import Server
+from server import Server, copy_house
 
 import database
-from config.settings import ROOT
 from services import clients, leads
 
 MEETINGS = "/api/public/meetings"
 LIST = "/api/public/leads/<uuid:lead_id>/meetings"
-HOUSE = ("app.py", "cli.py", "database.py", "metrics.py", "models.py", "schemas.py", "times.py")
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     """A copy of the service, with a var/ of its own."""
-    house = tmp_path_factory.mktemp("house")
-    for name in HOUSE:
-        shutil.copy(ROOT / name, house)
-    for name in ("config", "services", "migrations"):
-        shutil.copytree(ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return house
+    return copy_house(tmp_path_factory.mktemp("house"))
 
 
 @pytest.fixture

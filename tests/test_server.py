@@ -1,17 +1,15 @@
 """Over real sockets: one meeting however many send it, errors in JSON. Kills are in faults/."""
 
 import random
-import shutil
 import threading
 import time
 from uuid import uuid4
 
 import pytest
 from conftest import booking, hold_write_lock
-from server import Server
+from server import Server, copy_house
 
 import database
-from config.settings import ROOT
 from database import fetch
 from models import Activity, Meeting
 from services import clients, leads
@@ -215,14 +213,9 @@ def test_a_server_starts_before_its_database_and_is_ready_when_that_is(kind, app
 
 def test_a_running_server_writes_nothing_outside_var(app, database_url, tmp_path):
     """Run from a copy, with a home of its own, and see what appears."""
-    house = tmp_path / "house"
+    house = copy_house(tmp_path / "house")
     home = tmp_path / "home"
     home.mkdir()
-    house.mkdir()
-    for name in ("app.py", "cli.py", "database.py", "models.py", "schemas.py", "times.py"):
-        shutil.copy(ROOT / name, house)
-    for name in ("config", "services", "migrations"):
-        shutil.copytree(ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
     before = sorted(house.rglob("*"))
     surroundings = {"HOME": str(home), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
 
