@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from conforms import CODES
 from conftest import hold_write_lock
 from server import Server, serving_demo
 from test_guide import told
@@ -14,11 +15,6 @@ from config.settings import ROOT
 
 PAGE = (ROOT / "docs" / "integrations.md").read_text()
 EXCHANGES = re.findall(r"```http\n([A-Z].*?)```\n\n```http\n(HTTP/1\.1 .*?)```", PAGE, re.DOTALL)
-SERVICE_ERRORS = (ROOT / "services" / "errors.py").read_text()
-CODES = {
-    *(set(re.findall(r'= \d{3}, "(\w+)"', SERVICE_ERRORS)) - {"name_taken", "unknown_name"}),
-    *("method_not_allowed", "internal_error"),
-}
 
 
 def parse(answer):

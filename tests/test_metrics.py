@@ -29,7 +29,7 @@ def house(tmp_path_factory):
     house = tmp_path_factory.mktemp("house")
     for name in HOUSE:
         shutil.copy(ROOT / name, house)
-    for name in ("config", "services", "migrations"):
+    for name in ("config", "services", "migrations", "reference", "docs"):
         shutil.copytree(ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
     return house
 

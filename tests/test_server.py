@@ -221,7 +221,7 @@ def test_a_running_server_writes_nothing_outside_var(app, database_url, tmp_path
     house.mkdir()
     for name in ("app.py", "cli.py", "database.py", "models.py", "schemas.py", "times.py"):
         shutil.copy(ROOT / name, house)
-    for name in ("config", "services", "migrations"):
+    for name in ("config", "services", "migrations", "reference", "docs"):
         shutil.copytree(ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
     before = sorted(house.rglob("*"))
     surroundings = {"HOME": str(home), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
