@@ -12,8 +12,21 @@ from werkzeug.test import TestResponse
 
 from config.settings import ROOT
 from reference.openapi import PATH_ARGUMENT
+from services import errors
 
 DOCUMENT = json.loads((ROOT / "docs" / "openapi.json").read_text())
+# Every code an answer can have: those of services, but for what only the command line meets.
+CODES = {
+    *(
+        error.code
+        for error in vars(errors).values()
+        if isinstance(error, type)
+        and issubclass(error, errors.ServiceError)
+        and hasattr(error, "code")
+        and "command line" not in str(error.__doc__)
+    ),
+    *("method_not_allowed", "internal_error"),
+}
 LONE_SURROGATE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 
 

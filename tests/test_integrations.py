@@ -6,7 +6,8 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from conftest import FOR_THE_COMMAND_LINE, hold_write_lock
+from conforms import CODES
+from conftest import hold_write_lock
 from server import Server, serving_demo
 from test_guide import told
 
@@ -14,11 +15,6 @@ from config.settings import ROOT
 
 PAGE = (ROOT / "docs" / "integrations.md").read_text()
 EXCHANGES = re.findall(r"```http\n([A-Z].*?)```\n\n```http\n(HTTP/1\.1 .*?)```", PAGE, re.DOTALL)
-SERVICE_ERRORS = (ROOT / "services" / "errors.py").read_text()
-CODES = {
-    *(set(re.findall(r'= \d{3}, "(\w+)"', SERVICE_ERRORS)) - FOR_THE_COMMAND_LINE),
-    *("method_not_allowed", "internal_error"),
-}
 
 
 def parse(answer):
