@@ -83,7 +83,38 @@ class PatientConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError("the database server does not answer") from error
 
 
-class Sqlite(PooledSqliteDatabase):
+class Gated:
+    """A pool of connections before which threads queue up, each for its turn.
+
+    The pool itself would have all who wait try again whenever a connection comes back. And a thread
+    that waits here does not wait for Python's lock, which those at work pass on at every call of
+    the driver: the more compete for it, the less gets done.
+    """
+
+    def __init__(self, *args: Any, max_connections: int, timeout: float, **options: Any) -> None:
+        self.timeout_seconds = timeout
+        self.gate = threading.Semaphore(max_connections)
+        super().__init__(*args, max_connections=max_connections, **options)  # type: ignore[call-arg]
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Give this thread a connection; raises MaxConnectionsExceeded if it waited too long."""
+        if not self.gate.acquire(timeout=self.timeout_seconds):
+            raise MaxConnectionsExceeded("no connection came back in time")
+        try:
+            return bool(super().connect(reuse_if_open))  # type: ignore[misc]
+        except BaseException:
+            self.gate.release()
+            raise
+
+    def close(self) -> bool:
+        """Give this thread's connection back; whether it had one."""
+        had_one = bool(super().close())  # type: ignore[misc]
+        if had_one:
+            self.gate.release()
+        return had_one
+
+
+class Sqlite(Gated, PooledSqliteDatabase):
     """SQLite in WAL mode; every acknowledged commit is on disk, writers begin as writers."""
 
     may_come_back = False  # a file that cannot be opened now will not open later
@@ -97,7 +128,6 @@ class Sqlite(PooledSqliteDatabase):
     field_types = {**PooledSqliteDatabase.field_types, "INSTANT": "TEXT"}
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
-        self.timeout_seconds = timeout_seconds
         self.pause: Callable[[float], None] = time.sleep
         self.busy_milliseconds = round(timeout_seconds * 1000)
         super().__init__(
@@ -220,7 +250,7 @@ class Adapter(Psycopg3Adapter):
         return connection
 
 
-class Postgres(PooledPostgresqlDatabase):
+class Postgres(Gated, PooledPostgresqlDatabase):
     """PostgreSQL through psycopg 3."""
 
     may_come_back = True  # a server that does not answer may be starting
@@ -235,7 +265,6 @@ class Postgres(PooledPostgresqlDatabase):
     migration_lock = 0x6E787221  # any number, as long as no other program on the database takes it
 
     def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
-        self.timeout_seconds = timeout_seconds
         self.opened = threading.local()  # a thread's new connection, on its way to the pool
         super().__init__(
             url, max_connections=pool_size, timeout=timeout_seconds, prefer_psycopg3=True

@@ -22,10 +22,10 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     web_concurrency: int = 2  # processes
-    threads: int = 16  # in each process
+    threads: int = 8  # in each process
     log_level: str = "INFO"
     log_format: str = "text"
-    db_pool_size: int = 4  # connections in each process
+    db_pool_size: int = 2  # connections in each process
     db_timeout_seconds: float = 5.0  # for a connection, a lock, a statement
     metrics: bool = False  # whether GET /metrics is there
 
@@ -61,7 +61,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     env = Env()
     try:
         env.read_env(str(env_file), recurse=False)
-        threads = env.int("THREADS", 16, validate=validate.Range(1, 256))
+        threads = env.int("THREADS", 8, validate=validate.Range(1, 256))
         return Settings(
             database_url=env.str(
                 "DATABASE_URL", f"sqlite:///{VAR / 'meetings.db'}", validate=check_database_url
@@ -76,7 +76,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
                 validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
             ),
             log_format=env.str("LOG_FORMAT", "text", validate=validate.OneOf(["text", "json"])),
-            db_pool_size=env.int("DB_POOL_SIZE", min(threads, 4), validate=validate.Range(1, 256)),
+            db_pool_size=env.int("DB_POOL_SIZE", min(threads, 2), validate=validate.Range(1, 256)),
             db_timeout_seconds=env.float(
                 "DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)
             ),

@@ -7,10 +7,12 @@ here, and gunicorn refuses what it finds to be framed otherwise.
 """
 
 import json
+import mmap
 import os
 import re
 import selectors
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +28,9 @@ from gunicorn.workers.base import Worker
 
 REQUEST_SECONDS = 15.0  # for a request, head and body, to arrive
 RESPONSE_SECONDS = 15.0  # for an answer to be taken
+YIELD_SECONDS = 0.002  # for a worker with fewer connections to take the next one
+HEARD_SECONDS = 2.5  # a worker who has told nothing for this long may be gone
+WORKERS = 128  # that there can be at once, twice what WEB_CONCURRENCY allows
 LINGER_SECONDS = 2.0  # for a caller to hang up once we have; for a kept connection once we stop
 HEAD_BYTES = 64 * 1024  # a head that has no end by then is for gunicorn to refuse
 BODY_BYTES = 8 * 1024 * 1024  # a longer body is not waited for: the application refuses it
@@ -121,6 +126,30 @@ class Connection:
         return arrived + 1
 
 
+class Board:
+    """How many connections each worker of a server has, in memory that they share."""
+
+    def __init__(self) -> None:
+        self.entry = struct.Struct("dQ")  # when it was told, and how many
+        self.memory = mmap.mmap(-1, WORKERS * self.entry.size)
+
+    def tell(self, worker: int, connections: int) -> None:
+        """Tell the others how many a worker has."""
+        place = worker % WORKERS * self.entry.size
+        self.entry.pack_into(self.memory, place, time.monotonic(), connections)
+
+    def is_least(self, connections: int) -> bool:
+        """Whether no worker that was heard of lately has fewer."""
+        lately = time.monotonic() - HEARD_SECONDS
+        return all(
+            connections <= others or told_at < lately
+            for told_at, others in self.entry.iter_unpack(self.memory)
+        )
+
+
+BOARD = Board()  # made before there are workers
+
+
 class Reply:
     """What gunicorn takes for the socket: keeps an answer together, to be sent in one piece."""
 
@@ -148,7 +177,7 @@ class BufferedWorker(Worker):
         self.connections: set[Connection] = set()
         self.requests: SimpleQueue[tuple[Connection, bytes, float]] = SimpleQueue()
         self.left_to_loop: deque[tuple[Callable[[Connection], None], Connection]] = deque()
-        self.accepting = False
+        self.accepting, self.accept_at = False, 0.0
         self.next_look = 0.0
         super().init_process()
 
@@ -162,7 +191,10 @@ class BufferedWorker(Worker):
             self.PIPE[0], selectors.EVENT_READ
         )  # signals and threads write there
         while self.alive and self.ppid == os.getppid():
-            self._accept_while(len(self.connections) < self.cfg.worker_connections)
+            self._accept_while(
+                len(self.connections) < self.cfg.worker_connections
+                and time.monotonic() >= self.accept_at
+            )
             self._turn()
         self.alive = False
         self._finish_all()
@@ -184,7 +216,8 @@ class BufferedWorker(Worker):
 
     def _turn(self) -> None:
         """Do what there is to do, waiting for it for a while."""
-        for key, events in self.selector.select(1.0 if self.alive else 0.1):
+        is_waiting = self.accepting or len(self.connections) >= self.cfg.worker_connections
+        for key, events in self.selector.select(1.0 if is_waiting else YIELD_SECONDS):
             if isinstance(key.data, Connection):
                 if events & selectors.EVENT_WRITE:
                     self._send_more(key.data)
@@ -192,7 +225,10 @@ class BufferedWorker(Worker):
                     self._read(key.data)
             elif key.fd == self.PIPE[0]:
                 os.read(key.fd, 4096)
+            elif self.accept_at == 0 and not BOARD.is_least(len(self.connections)):
+                self.accept_at = time.monotonic() + YIELD_SECONDS  # then in any case
             else:
+                self.accept_at = 0.0
                 self._accept_one()
         while self.left_to_loop:
             act, connection = self.left_to_loop.popleft()
@@ -201,6 +237,7 @@ class BufferedWorker(Worker):
         if now >= self.next_look or not self.alive:
             self.next_look = now + 1.0
             self.notify()
+            BOARD.tell(self.age, len(self.connections))
             self._give_up_on_the_late(now)
 
     def _give_up_on_the_late(self, now: float) -> None:
@@ -231,6 +268,7 @@ class BufferedWorker(Worker):
             connection = Connection(sock, peer, listener.getsockname())
             connection.deadline = time.monotonic() + self.cfg.keepalive
             self.connections.add(connection)
+            BOARD.tell(self.age, len(self.connections))
             self._watch(connection, selectors.EVENT_READ)
             return True
         return False
@@ -249,6 +287,7 @@ class BufferedWorker(Worker):
     def _drop(self, connection: Connection) -> None:
         self._watch(connection, 0)
         self.connections.discard(connection)
+        BOARD.tell(self.age, len(self.connections))
         connection.sock.close()
 
     def _read(self, connection: Connection) -> None:

@@ -1,19 +1,29 @@
 """Meetings as calendar programs read them: iCalendar (RFC 5545)."""
 
-from datetime import date, datetime
-from functools import lru_cache
-from typing import Any
+from __future__ import annotations
 
-from icalendar import Calendar, Event, Timezone, vCalAddress
+from datetime import date, datetime
+from functools import cache, lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from database import Row
 from models import LATEST_START, full_name, shown_status
 from services import meetings
 from times import get_zone
 
+if TYPE_CHECKING:
+    from icalendar import Event, Timezone, vCalAddress
+
 MEETINGS_SHOWN = 5000  # of a calendar, those that start last
 PRODUCT = "-//Meetings//Self-hosted meetings service//EN"
 STATUSES = {"scheduled": "TENTATIVE", "cancelled": "CANCELLED"}  # any other took or takes place
+
+
+@cache
+def _icalendar() -> Any:
+    """The library, loaded when the first calendar is asked for: 4 MiB that few servers need."""
+    return import_module("icalendar")
 
 
 def of_meeting(client_id: str, meeting_id: str) -> bytes:
@@ -29,7 +39,7 @@ def of_many(client_id: str, name: str, filters: Row) -> bytes:
 
 def write(name: str, rows: list[Row]) -> bytes:
     """A calendar of meetings, with the rules of the time zones they name, in UTF-8."""
-    calendar = Calendar()
+    calendar = _icalendar().Calendar()
     calendar.add("prodid", PRODUCT)
     calendar.add("version", "2.0")
     calendar.add("method", "PUBLISH")
@@ -47,13 +57,13 @@ def write(name: str, rows: list[Row]) -> bytes:
 
 @lru_cache(maxsize=1024)  # of what calendars have named, in the years they had
 def _zone_rules(zone: str, first_year: int, last_year: int) -> Timezone:
-    return Timezone.from_tzid(
+    return _icalendar().Timezone.from_tzid(
         zone, first_date=date(first_year, 1, 1), last_date=date(last_year, 1, 1)
     )
 
 
 def _event(meeting: Row) -> Event:
-    event = Event()
+    event = _icalendar().Event()
     event.add("uid", f"{meeting['id']}@meetings")
     event.add("sequence", len(meeting["reschedules"]))
     event.add("dtstamp", meeting["updated_at"])
@@ -100,7 +110,7 @@ def _add_people(event: Event, meeting: Row) -> None:
 
 
 def _person(email: str, name: str | None, **parameters: Any) -> vCalAddress:
-    address = vCalAddress(f"mailto:{email}")
+    address = _icalendar().vCalAddress(f"mailto:{email}")
     if name:
         parameters["CN"] = name
     address.params.update(parameters)
