@@ -6,25 +6,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gunicorn.arbiter import Arbiter
-from gunicorn.glogging import Logger
-from peewee import PeeweeException
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config import metrics  # noqa: E402
-from config.logging import configuration  # noqa: E402
 from config.settings import VAR, SettingsError, read_settings  # noqa: E402
-from config.worker import BufferedWorker  # noqa: E402
-from database import db  # noqa: E402
-from services import migrations  # noqa: E402
-from services.errors import Unavailable  # noqa: E402
 
 try:
     settings = read_settings()
 except SettingsError as error:
     raise SystemExit(str(error)) from None
+if settings.database_url.startswith("sqlite:///"):
+    # peewee loads each driver that is installed, and this one takes 12 MiB.
+    sys.modules["psycopg"] = None  # type: ignore[assignment]
+
+from gunicorn.arbiter import Arbiter  # noqa: E402
+from gunicorn.glogging import Logger  # noqa: E402
+from peewee import PeeweeException  # noqa: E402
+
+from config import metrics  # noqa: E402
+from config.logging import configuration  # noqa: E402
+from config.worker import BufferedWorker  # noqa: E402
+from database import db  # noqa: E402
+from services import migrations  # noqa: E402
+from services.errors import Unavailable  # noqa: E402
+
 VAR.mkdir(exist_ok=True)
 if settings.metrics:
     metrics.share()

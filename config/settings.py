@@ -1,9 +1,9 @@
 """The settings: environment variables, or `.env` beside app.py, read once and checked at start."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-import psycopg
 from environs import Env, EnvError, ValidationError, validate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +46,7 @@ def check_database_url(url: str) -> None:
                 " processes share it, so it cannot be in memory"
             )
     elif url.startswith(("postgresql://", "postgres://")):
+        psycopg = import_module("psycopg")  # who has SQLite need not load it
         try:
             ports = str(psycopg.conninfo.conninfo_to_dict(url).get("port") or 5432)
             if not all(0 < int(port) < 65536 for port in ports.split(",")):

@@ -57,13 +57,14 @@ def write(name: str, rows: list[Row]) -> bytes:
 
 @lru_cache(maxsize=1024)  # of what calendars have named, in the years they had
 def _zone_rules(zone: str, first_year: int, last_year: int) -> Timezone:
-    return _icalendar().Timezone.from_tzid(
+    rules: Timezone = _icalendar().Timezone.from_tzid(
         zone, first_date=date(first_year, 1, 1), last_date=date(last_year, 1, 1)
     )
+    return rules
 
 
 def _event(meeting: Row) -> Event:
-    event = _icalendar().Event()
+    event: Event = _icalendar().Event()
     event.add("uid", f"{meeting['id']}@meetings")
     event.add("sequence", len(meeting["reschedules"]))
     event.add("dtstamp", meeting["updated_at"])
@@ -110,7 +111,7 @@ def _add_people(event: Event, meeting: Row) -> None:
 
 
 def _person(email: str, name: str | None, **parameters: Any) -> vCalAddress:
-    address = _icalendar().vCalAddress(f"mailto:{email}")
+    address: vCalAddress = _icalendar().vCalAddress(f"mailto:{email}")
     if name:
         parameters["CN"] = name
     address.params.update(parameters)

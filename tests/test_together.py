@@ -2,9 +2,9 @@
 
 import threading
 
-import psycopg
 import pytest
 from conftest import booking
+from playhouse.pool import MaxConnectionsExceeded
 
 import database
 from app import MeetingRequest, judge
@@ -35,7 +35,7 @@ class Work:
         if argument == "wrong":
             raise LeadNotFound("email wrong")
         if argument == "away":
-            raise psycopg.OperationalError("away")
+            raise MaxConnectionsExceeded("away")
         return argument * 2
 
     def all(self, client_id, arguments):
@@ -103,7 +103,7 @@ def test_where_the_database_is_away_all_who_wait_are_told_so_at_once():
 
     outcomes = work.call_all([("c", "away"), ("c", "b"), ("d", "e")])
 
-    assert outcomes == [psycopg.OperationalError] * 3
+    assert outcomes == [MaxConnectionsExceeded] * 3
     assert (work.alone, work.joint) == (["away"], [])
 
 
