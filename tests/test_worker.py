@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import ExitStack
 
+import psutil
 import pytest
 from conftest import booking
 from server import Server
@@ -108,6 +109,27 @@ def read_answers(connection, count):
             length = int(value) if name.lower() == b"content-length" else length
         answers.append((status, json.loads(reader.read(length)) if length else None))
     return answers
+
+
+def test_workers_share_connections_that_are_kept(app, database_url):
+    """Else one of them may do all the work: a connection stays where it was accepted."""
+    server = Server(database_url).start()
+    while len(server.workers_pids()) < 2:
+        time.sleep(0.1)
+    time.sleep(1)  # for the second to be up
+    with ExitStack() as callers:
+        for _ in range(24):
+            caller = callers.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            read_answers(caller, 1)
+
+        kept = [
+            sum(at.status == "ESTABLISHED" for at in psutil.Process(pid).net_connections("tcp"))
+            for pid in server.workers_pids()
+        ]
+    server.stop()
+
+    assert sorted(kept) in ([11, 13], [12, 12]), kept
 
 
 class TestWhoIsSlow:
