@@ -10,6 +10,7 @@ import random
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import wraps
@@ -57,6 +58,43 @@ UNAVAILABLE_SQLITE_CODES = {
 }
 
 
+class Gate:
+    """Lets a few threads in at a time, each in its turn.
+
+    Python's own semaphore lets whoever comes by first in, also past others that it has just woken.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._lock = threading.Lock()  # over the two below
+        self._free = places
+        self._waiting: deque[Any] = deque()
+
+    def enter(self, timeout_seconds: float) -> bool:
+        """Wait for a place; whether one came in time."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        if turn.acquire(timeout=timeout_seconds):
+            return True
+        with self._lock:
+            if turn not in self._waiting:
+                return True  # it came at the last moment
+            self._waiting.remove(turn)
+            return False
+
+    def leave(self) -> None:
+        """Give the place to whoever has waited longest."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
+
+
 class Gated:
     """A pool of connections before which threads queue up, each for its turn.
 
@@ -67,24 +105,24 @@ class Gated:
 
     def __init__(self, *args: Any, max_connections: int, timeout: float, **options: Any) -> None:
         self.timeout_seconds = timeout
-        self.gate = threading.Semaphore(max_connections)
+        self.gate = Gate(max_connections)
         super().__init__(*args, max_connections=max_connections, **options)  # type: ignore[call-arg]
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         """Give this thread a connection; raises MaxConnectionsExceeded if it waited too long."""
-        if not self.gate.acquire(timeout=self.timeout_seconds):
+        if not self.gate.enter(self.timeout_seconds):
             raise MaxConnectionsExceeded("no connection came back in time")
         try:
             return bool(super().connect(reuse_if_open))  # type: ignore[misc]
         except BaseException:
-            self.gate.release()
+            self.gate.leave()
             raise
 
     def close(self) -> bool:
         """Give this thread's connection back; whether it had one."""
         had_one = bool(super().close())  # type: ignore[misc]
         if had_one:
-            self.gate.release()
+            self.gate.leave()
         return had_one
 
 

@@ -13,7 +13,7 @@ from peewee import IntegrityError
 from playhouse.schema_diff import diff_models
 
 import database
-from database import db, fetch, transaction
+from database import Gate, db, fetch, transaction
 from models import TABLES, ExternalEvent, Lead, Meeting, new_id
 from services import bookings, clients, leads, meetings, migrations, timeline, users
 from times import utc_now
@@ -308,6 +308,43 @@ class TestPlans:
         plan = explain(prepared, **lists, client_id=new_id())
 
         assert "updated_at" not in plan, plan
+
+
+class TestGate:
+    def test_nobody_gets_in_past_who_waits(self):
+        gate, order = Gate(1), []
+        assert gate.enter(0)
+
+        def wait(name):
+            assert gate.enter(5)
+            order.append(name)
+            gate.leave()
+
+        threads = []
+        for name in "abc":
+            threads.append(threading.Thread(target=wait, args=name))
+            threads[-1].start()
+            while len(gate._waiting) < len(threads):
+                time.sleep(0.001)
+        gate.leave()
+        came_by = gate.enter(5)
+        order.append("whoever came by")
+        gate.leave()
+        for thread in threads:
+            thread.join()
+
+        assert came_by
+        assert order == ["a", "b", "c", "whoever came by"]
+
+    def test_who_waited_in_vain_takes_no_place(self):
+        gate = Gate(1)
+        assert gate.enter(0)
+
+        assert not gate.enter(0.01)
+        gate.leave()
+
+        assert gate.enter(0)
+        assert not gate.enter(0)
 
 
 class TestConstraints:
