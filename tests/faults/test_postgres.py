@@ -60,7 +60,7 @@ def test_while_postgresql_is_paused_callers_are_told_so_in_time(
 
 def outage(postgres, site, serve, tell, fault, seconds, timeout, callers):
     """One outage: what callers are told meanwhile, and that all is well after it."""
-    server = serve(site.url, DB_TIMEOUT_SECONDS=timeout)
+    server = serve(site.url, DB_TIMEOUT_SECONDS=timeout, THREADS=4)
     workers = sorted(server.workers_pids())
 
     with Load(server, site, callers) as load:
