@@ -221,11 +221,12 @@ class Sqlite(Gated, PooledSqliteDatabase):
         source = f"{Path(self.database).absolute().as_uri()}?mode=rw"  # else it would be created
         with (
             driver_errors,
-            closing(sqlite3.connect(source, self._timeout, uri=True, isolation_level=None)) as ours,
+            closing(sqlite3.connect(source, self.timeout_seconds, uri=True)) as ours,
             closing(sqlite3.connect(file, isolation_level=None)) as copy,
         ):
             copy.execute("PRAGMA journal_mode = off")  # a copy that failed half-way is thrown away
             copy.execute("PRAGMA synchronous = off")  # the file is synced as a whole
+            ours.isolation_level = None
             ours.execute("BEGIN")
             ours.execute("SELECT 1 FROM sqlite_master").fetchone()  # the moment
             ours.backup(copy, pages=COPIED_PAGES)
@@ -265,7 +266,7 @@ def use(url: str, pool_size: int, timeout_seconds: float) -> Database:
     database: Database
     if url.startswith("sqlite:///"):
         database = Sqlite(url.removeprefix("sqlite:///"), pool_size, timeout_seconds)
-    else:  # loaded for who needs it: its driver takes as much memory as the rest of the service
+    else:  # loaded for who needs it: its driver takes 12 MiB
         database = import_module("postgres").Postgres(url, pool_size, timeout_seconds)
     db.initialize(database)
     return database
@@ -350,9 +351,9 @@ class Count(Param):
 class ListOf(Param):
     """The place of a list of values of a column; with what it is for in front."""
 
-    def __init__(self, field: Field, name: str | None = None) -> None:
-        self.name = name or field.column_name
-        self.convert, self.field_type = db.obj.list_value, field.field_type
+    def __init__(self, field: Field) -> None:
+        self.name, self.field_type = field.column_name, field.field_type
+        self.convert = db.obj.list_value
 
     def __sql__(self, ctx: Any) -> Any:
         ctx._values.append(self)

@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from peewee import IntegrityError, Select, fn
@@ -37,14 +36,7 @@ PHONE_CATEGORIES, PHONE_SIGNS = {"Nd", "Zs", "Pd", "Ps", "Pe"}, "+./,*#"
 
 Result = tuple[Row, bool] | ServiceError  # a lead and whether it is new, or why not
 
-LATEST_CHANGE = Prepared(
-    lambda: (
-        Lead.select(Lead.updated_at)
-        .where(Lead.client == Param(Lead.client))
-        .order_by(Lead.updated_at.desc())
-        .limit(1)
-    )
-)
+LATEST_CHANGE = timeline.latest_change(Lead)
 INSERT_LEAD = insert(Lead, unless_taken=True)
 UPDATE_LEAD = Prepared(
     lambda: Lead.update(
@@ -286,9 +278,7 @@ def _change(lead: Row, given: Row) -> Row:
     }
     if not changes:
         return lead
-    # Later than all before even if the clock stepped back: which lead an email names hangs on it.
-    latest = LATEST_CHANGE.rows(client_id=lead["client_id"])[0]["updated_at"]
-    after["updated_at"] = max(utc_now(), latest + timedelta(microseconds=1))
+    after["updated_at"] = timeline.instant_of_change(LATEST_CHANGE, lead["client_id"])
     try:
         UPDATE_LEAD.run(**after)
     except IntegrityError as error:

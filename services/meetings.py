@@ -1,7 +1,7 @@
 """Meetings as they are stored: finding one, listing many, counting them."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -9,8 +9,8 @@ from peewee import JOIN, Tuple, fn
 
 from database import Count, Param, Prepared, Row, checked, db, locked
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
+from services import timeline
 from services.errors import MeetingNotFound
-from times import utc_now
 
 Key = tuple[str, Any, str]  # of a row in a list: the order, the instant it goes by, the id
 
@@ -73,24 +73,12 @@ MEETING_BY_ID_LOCKED = Prepared(
 )
 
 
-LATEST_CHANGE = Prepared(
-    lambda: (
-        Meeting.select(Meeting.updated_at)
-        .where(Meeting.client == Param(Meeting.client))
-        .order_by(Meeting.updated_at.desc())
-        .limit(1)
-    )
-)
+LATEST_CHANGE = timeline.latest_change(Meeting)
 
 
 def instant_of_change(client_id: str) -> datetime:
-    """The `updated_at` of what changes now: later than that of any meeting of the client.
-
-    Whoever reads the changes in their order has seen those, and must not miss this one where the
-    clock has stepped back meanwhile.
-    """
-    latest, now = LATEST_CHANGE.row_or_none(client_id=client_id), utc_now()
-    return now if latest is None else max(now, latest["updated_at"] + timedelta(microseconds=1))
+    """The `updated_at` of a meeting that changes now: later than that of any other."""
+    return timeline.instant_of_change(LATEST_CHANGE, client_id)
 
 
 def find(client_id: str, meeting_id: str, lock: bool = False) -> Row:

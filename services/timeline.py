@@ -1,10 +1,11 @@
 """The history of a lead: one immutable activity for everything that happened to it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from database import Count, Param, Prepared, Row, insert
 from models import CHANNEL, SOURCE, Activity
+from times import utc_now
 
 Changes = dict[str, list[Any]]  # field → [before, after], as callers see the values
 
@@ -72,6 +73,28 @@ def activity(
 def record_many(activities: list[Row]) -> None:
     """Write activities in their order, in the transaction of the changes they tell of."""
     INSERT_ACTIVITY.run_many(activities)
+
+
+def latest_change(model: Any) -> Prepared:
+    """When the last change of a client's leads or meetings was."""
+    return Prepared(
+        lambda: (
+            model.select(model.updated_at)
+            .where(model.client == Param(model.client))
+            .order_by(model.updated_at.desc())
+            .limit(1)
+        )
+    )
+
+
+def instant_of_change(latest: Prepared, client_id: str) -> datetime:
+    """The `updated_at` of what changes now: later than the latest, though the clock stepped back.
+
+    Whoever reads the changes in their order has seen that one, and must not miss this one; and
+    which lead an email names hangs on which was changed last.
+    """
+    last, now = latest.row_or_none(client_id=client_id), utc_now()
+    return now if last is None else max(now, last["updated_at"] + timedelta(microseconds=1))
 
 
 def list_activities(client_id: str, lead_id: str, query: Row) -> list[Row]:

@@ -23,6 +23,7 @@ from werkzeug.test import TestResponse
 import database
 from app import create_app
 from config.settings import Settings
+from schemas import MeetingRequest
 from services import clients, migrations
 
 with (
@@ -72,20 +73,7 @@ class Api:
 
 def booking(**changes: Any) -> dict[str, Any]:
     """A valid booking, the one of the documentation; a change to ... leaves the field out."""
-    fields = {
-        "lead_email": "tony.stark@gmail.com",
-        "title": "Discovery Call with Tony Stark",
-        "starts_at": "2025-12-29T14:00:00",
-        "ends_at": "2025-12-29T15:00:00",
-        "timezone": "America/Santiago",
-        "meeting_url": "https://meet.google.com/oki-fjnk-oyu",
-        "location_type": "video",
-        "description": "Confirmation and reminder emails",
-        "attendee_name": "Tony Stark",
-        "external_calendar_provider": "ghl",
-        "external_event_id": "1RZJ24WY65VGQFyhN0vJ",
-        "status": "confirmed",
-    } | changes
+    fields = MeetingRequest.EXAMPLE | changes
     return {name: value for name, value in fields.items() if value is not ...}
 
 
