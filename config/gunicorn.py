@@ -74,8 +74,8 @@ def post_fork(server: Arbiter, worker: BufferedWorker) -> None:
 wsgi_app = "app:create_app()"
 preload_app = True  # what the workers share is loaded once; no connection is opened while loading
 worker_class = BufferedWorker
-# Whoever waits for the database is told within that time that it is away; so is who waits for them.
-BufferedWorker.queue_seconds = settings.db_timeout_seconds
+# Half of what one waits for the database: who then finds it away, too, is still told in time.
+BufferedWorker.queue_seconds = settings.db_timeout_seconds / 2
 workers = settings.web_concurrency
 threads = settings.threads
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"  # fmt: skip  # noqa: E501
