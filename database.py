@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -29,9 +30,12 @@ from peewee import (
     NodeList,
     PeeweeException,
     Select,
+    _ConnectionState,
     fn,
 )
 from playhouse.pool import MaxConnectionsExceeded, PooledSqliteDatabase
+
+from tasks import Word, apart, current, pause
 
 Row = dict[str, Any]
 P = ParamSpec("P")
@@ -44,6 +48,7 @@ RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_dete
 COPIED_PAGES = 1000  # in a step of a backup: 4 MB, then a Ctrl-C is heard
 
 LOCK_POLL_SECONDS = 0.001  # how often a writer asks whether SQLite's lock is free
+LONG_STEPS = 200_000  # of SQLite's machine: about 10 ms, ten times what a page of a list takes
 UNAVAILABLE_SQLITE_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -59,7 +64,7 @@ UNAVAILABLE_SQLITE_CODES = {
 
 
 class Gate:
-    """Lets a few threads in at a time, each in its turn.
+    """Lets a few tasks or threads in at a time, each in its turn.
 
     Python's own semaphore lets whoever comes by first in, also past others that it has just woken.
     """
@@ -67,7 +72,7 @@ class Gate:
     def __init__(self, places: int) -> None:
         self._lock = threading.Lock()  # over the two below
         self._free = places
-        self._waiting: deque[Any] = deque()
+        self._waiting: deque[Word] = deque()
 
     def enter(self, timeout_seconds: float) -> bool:
         """Wait for a place; whether one came in time."""
@@ -75,10 +80,9 @@ class Gate:
             if self._free:
                 self._free -= 1
                 return True
-            turn = threading.Lock()
-            turn.acquire()
+            turn = Word()
             self._waiting.append(turn)
-        if turn.acquire(timeout=timeout_seconds):
+        if turn.wait(timeout_seconds):
             return True
         with self._lock:
             if turn not in self._waiting:
@@ -90,36 +94,51 @@ class Gate:
         """Give the place to whoever has waited longest."""
         with self._lock:
             if self._waiting:
-                self._waiting.popleft().release()
+                self._waiting.popleft().give()
             else:
                 self._free += 1
 
 
 class Gated:
-    """A pool of connections before which threads queue up, each for its turn.
+    """A pool of connections, one for each task or thread, before which they queue up in turn.
 
-    The pool itself would have all who wait try again whenever a connection comes back. And a thread
-    that waits here does not wait for Python's lock, which those at work pass on at every call of
-    the driver: the more compete for it, the less gets done.
+    The pool itself would have all who wait try again whenever a connection comes back.
     """
 
     def __init__(self, *args: Any, max_connections: int, timeout: float, **options: Any) -> None:
         self.timeout_seconds = timeout
         self.gate = Gate(max_connections)
+        self._current: ContextVar[_ConnectionState] = ContextVar("connection")
         super().__init__(*args, max_connections=max_connections, **options)  # type: ignore[call-arg]
 
+    @property
+    def _state(self) -> _ConnectionState:
+        """What peewee notes of the connection in hand: each task has its own, as each thread."""
+        state = self._current.get(None)
+        if state is None:
+            state = _ConnectionState()
+            self._current.set(state)
+        return state
+
+    @_state.setter
+    def _state(self, of_threads: Any) -> None:
+        """Leave the one aside that peewee makes, which the tasks of a thread would share."""
+
     def connect(self, reuse_if_open: bool = False) -> bool:
-        """Give this thread a connection; raises MaxConnectionsExceeded if it waited too long."""
+        """Give this task a connection; raises MaxConnectionsExceeded if it waited too long."""
         if not self.gate.enter(self.timeout_seconds):
             raise MaxConnectionsExceeded("no connection came back in time")
         try:
-            return bool(super().connect(reuse_if_open))  # type: ignore[misc]
+            return self._take(reuse_if_open)
         except BaseException:
             self.gate.leave()
             raise
 
+    def _take(self, reuse_if_open: bool) -> bool:
+        return bool(super().connect(reuse_if_open))  # type: ignore[misc]
+
     def close(self) -> bool:
-        """Give this thread's connection back; whether it had one."""
+        """Give this task's connection back; whether it had one."""
         had_one = bool(super().close())  # type: ignore[misc]
         if had_one:
             self.gate.leave()
@@ -140,7 +159,9 @@ class Sqlite(Gated, PooledSqliteDatabase):
     field_types = {**PooledSqliteDatabase.field_types, "INSTANT": "TEXT"}
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
-        self.pause: Callable[[float], None] = time.sleep
+        self.pause: Callable[[float], None] = pause
+        self.apart: Callable[..., list[Any]] = apart
+        self._gives_up = self._gave_up = False  # what the query that runs does after LONG_STEPS
         self.busy_milliseconds = round(timeout_seconds * 1000)
         super().__init__(
             path,
@@ -178,6 +199,33 @@ class Sqlite(Gated, PooledSqliteDatabase):
         finally:
             connection.execute(f"PRAGMA busy_timeout = {self.busy_milliseconds}")
 
+    def fetch_all(self, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
+        """Every row of a query; other tasks go on while one takes long.
+
+        SQLite keeps the thread that asks it. So a query that turns out to be long is given up, and
+        asked again in a thread of its own. In a transaction it is not: others would wait for that.
+        """
+        self._gives_up = current() is not None and not self.in_transaction()
+        self._gave_up = False
+        try:
+            return list(self.execute_sql(sql, values).fetchall())
+        except (peewee.OperationalError, sqlite3.OperationalError):
+            if not self._gave_up:
+                raise
+        finally:
+            self._gives_up = False
+        connection = self.connection()
+        return self.apart(lambda: connection.execute(sql, values).fetchall())
+
+    def _add_conn_hooks(self, conn: sqlite3.Connection) -> None:
+        super()._add_conn_hooks(conn)
+        conn.set_progress_handler(self._give_up, LONG_STEPS)
+
+    def _give_up(self) -> bool:
+        """Whether the query that runs, in whichever thread, is to be given up."""
+        self._gave_up = self._gives_up and current() is not None
+        return self._gave_up
+
     def time_calls(self, observe: Callable[[float], None]) -> None:
         """Open connections whose calls are timed from now on."""
         timed = timed_cursor(sqlite3.Cursor, observe)
@@ -187,7 +235,8 @@ class Sqlite(Gated, PooledSqliteDatabase):
                 return super().cursor(factory)
 
         self.connect_params["factory"] = TimedConnection
-        self.pause = _timed(time.sleep, observe)
+        self.pause = _timed(pause, observe)
+        self.apart = _timed(apart, observe)
 
     def prepare_storage(self) -> None:
         """Make the folder of the database file, so that a first migration can create the file."""
@@ -273,7 +322,7 @@ def use(url: str, pool_size: int, timeout_seconds: float) -> Database:
 
 
 def time_calls(observe: Callable[[float], None]) -> None:
-    """Tell `observe`, in the thread that waits, the seconds of each call of the driver.
+    """Tell `observe`, in the task that waits, the seconds of each call of the driver.
 
     For the database in use, on connections opened from now on. Everything asked of it goes through
     its driver's cursors: queries, BEGIN and COMMIT. Waits for SQLite's other writers count, too.
@@ -282,7 +331,7 @@ def time_calls(observe: Callable[[float], None]) -> None:
 
 
 def release() -> None:
-    """Give this thread's connection, if it has one, back to the pool."""
+    """Give this task's connection, if it has one, back to the pool."""
     if not db.is_closed():
         db.close()
 
@@ -322,7 +371,7 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
             except PeeweeException as error:
                 if attempt == ATTEMPTS or not _is_retryable(error):
                     raise
-                time.sleep(random.uniform(0, 0.01 * 2**attempt))
+                pause(random.uniform(0, 0.01 * 2**attempt))
         raise AssertionError("unreachable")
 
     return run
@@ -428,7 +477,7 @@ class Statement:
     def rows(self, values: Row) -> list[Row]:
         """Run it and read every row, as a dict from column name to Python value."""
         with driver_errors:  # SQLite may fail while rows are read, too
-            fetched = self.execute(values).fetchall()
+            fetched = db.obj.fetch_all(self.sql, self._bind(values))
         rows = [dict(zip(self.names, row, strict=True)) for row in fetched]
         for name, convert in self.converters:
             for row in rows:

@@ -5,8 +5,8 @@ words of this service, so that no caller can make series either.
 """
 
 import os
-import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import cache, wraps
 from typing import Any
 
@@ -59,29 +59,24 @@ for _result in ("created", "updated", "unchanged"):
     LOGGED.labels(_result, "")  # zero from the beginning, so that the first one shows as a rise
 
 
-class Spent(threading.local):
-    """What this thread has spent in the database since it was last asked."""
-
-    seconds = 0.0
-
-
-spent = Spent()
+# What this task or thread has spent in the database since it was last asked.
+spent: ContextVar[float] = ContextVar("spent", default=0.0)
 
 
 def spend(seconds: float) -> None:
-    """Note one call of the database's driver, in this thread."""
-    spent.seconds += seconds
+    """Note one call of the database's driver, in this task."""
+    spent.set(spent.get() + seconds)
 
 
 def count_request(route: str, method: str, status: int, seconds: float) -> None:
-    """Count a request that was answered, and what its thread spent in the database."""
+    """Count a request that was answered, and what its task spent in the database."""
     method = method if method in METHODS else "other"
     requests, durations, database_seconds = _series(route, method, status)
     requests.inc()
     durations.observe(seconds)
-    if spent.seconds:
-        database_seconds.inc(spent.seconds)
-        spent.seconds = 0.0
+    if spent.get():
+        database_seconds.inc(spent.get())
+        spent.set(0.0)
 
 
 @cache  # prometheus_client looks them up under a lock

@@ -2,9 +2,10 @@
 
 import select
 import shlex
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from playhouse.pool import PooledPostgresqlDatabase
 from psycopg.types.string import TextLoader
 
 from database import Gated, driver_errors, timed_cursor
+from tasks import apart, current
 
 # SQLSTATE classes and codes that say "not now" and not "not like this": connection lost (08),
 # transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
@@ -32,9 +34,25 @@ class PatientConnection(psycopg.Connection[Any]):
     patience = 5.0
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Drive one exchange with the server, for `patience` seconds unless told otherwise."""
+        """Drive one exchange with the server, for `patience` seconds unless told otherwise.
+
+        In a task others go on meanwhile: `gen` sends and receives as far as it can, and yields the
+        events of the socket that it needs to go on.
+        """
+        patience = timeout or self.patience
         try:
-            return super().wait(gen, interval, timeout or self.patience)
+            task = current()
+            if task is None:
+                return super().wait(gen, interval, patience)
+            deadline = time.monotonic() + patience
+            events = next(gen)
+            while came := task.hub.wait_for_file(
+                task, self.pgconn.socket, events, deadline - time.monotonic()
+            ):
+                events = gen.send(came)
+            raise psycopg.errors._WaitTimeout
+        except StopIteration as end:
+            return end.value
         except psycopg.errors._WaitTimeout as error:
             self.pgconn.finish()
             raise psycopg.OperationalError("the database server does not answer") from error
@@ -48,10 +66,11 @@ class Adapter(Psycopg3Adapter):
     """Opens PostgreSQL connections: UTC sessions, bounded waits, durable commits, ids as text."""
 
     def connect(self, db: "Postgres", **params: Any) -> PatientConnection:
-        """The connection this thread has opened for peewee's pool; raises NothingOpened."""
-        opened: PatientConnection | None = db.opened.__dict__.pop("connection", None)
+        """The connection this task has opened for peewee's pool; raises NothingOpened."""
+        opened = db.opened.get(None)
         if opened is None:
             raise NothingOpened
+        db.opened.set(None)
         return opened
 
     @staticmethod
@@ -93,26 +112,25 @@ class Postgres(Gated, PooledPostgresqlDatabase):
     migration_lock = 0x6E787221  # any number, as long as no other program on the database takes it
 
     def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
-        self.opened = threading.local()  # a thread's new connection, on its way to the pool
+        # A task's new connection, on its way to the pool.
+        self.opened: ContextVar[PatientConnection | None] = ContextVar("opened")
         super().__init__(
             url, max_connections=pool_size, timeout=timeout_seconds, prefer_psycopg3=True
         )
 
-    def connect(self, reuse_if_open: bool = False) -> bool:
-        """Give this thread a connection.
-
-        A new one is opened before the pool is asked again, and not by the pool under its lock:
-        while a server does not answer, nobody else would get a connection or give one back.
-        """
+    def _take(self, reuse_if_open: bool) -> bool:
+        # A new one is opened before the pool is asked again, and not by the pool under its lock:
+        # while a server does not answer, nobody else would get a connection or give one back.
         try:
-            return bool(super().connect(reuse_if_open))
+            return super()._take(reuse_if_open)
         except NothingOpened:
             with driver_errors:
-                self.opened.connection = Adapter.open(self)
+                self.opened.set(apart(Adapter.open, self))
         try:
-            return bool(super().connect(reuse_if_open))
+            return super()._take(reuse_if_open)
         finally:  # another may have come back meanwhile
-            if left := self.opened.__dict__.pop("connection", None):
+            if left := self.opened.get(None):
+                self.opened.set(None)
                 left.close()
 
     def _is_closed(self, conn: PatientConnection) -> bool:
@@ -124,6 +142,10 @@ class Postgres(Gated, PooledPostgresqlDatabase):
             conn.close()
         return bool(conn.closed)
 
+    def _can_reuse(self, conn: PatientConnection) -> bool:
+        """Only what nothing is left open on: to end a transaction would wait, under a lock."""
+        return conn.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
     @staticmethod
     def says_not_now(error: BaseException) -> bool:
         """Whether an error of the driver says that trying again may help."""
@@ -132,6 +154,10 @@ class Postgres(Gated, PooledPostgresqlDatabase):
         if error.sqlstate is None:
             return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return error.sqlstate.startswith(UNAVAILABLE_SQLSTATES)
+
+    def fetch_all(self, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
+        """Every row of a query; other tasks go on meanwhile."""
+        return list(self.execute_sql(sql, values).fetchall())
 
     def settled_before(self) -> datetime:
         """The instant before which no change can appear any more that is not visible already.

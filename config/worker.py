@@ -1,9 +1,9 @@
-"""The gunicorn worker: one loop that reads whole requests, and threads that answer them.
+"""The gunicorn worker: a loop that reads whole requests, and has a task answer each of them.
 
-A thread is given a request once all of it has arrived, and its answer is sent by the loop where the
-caller does not take it at once: so a caller who is slow, or silent, holds a buffer and no thread.
-What HTTP is (parsing, framing of bodies, answers) is gunicorn's; only where a request ends is found
-here, and gunicorn refuses what it finds to be framed otherwise.
+There is a task once all of a request has arrived, and until there is an answer; what the caller
+does not take at once is sent by the loop: so a caller who is slow, or silent, holds a buffer and no
+more. What HTTP is (parsing, framing of bodies, answers) is gunicorn's; only where a request ends is
+found here, and gunicorn refuses what it finds to be framed otherwise.
 """
 
 import json
@@ -15,10 +15,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -26,9 +23,12 @@ from gunicorn.http import errors, wsgi
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.base import Worker
 
+from tasks import Hub
+
 REQUEST_SECONDS = 15.0  # for a request, head and body, to arrive
 RESPONSE_SECONDS = 15.0  # for an answer to be taken
 YIELD_SECONDS = 0.002  # for a worker with fewer connections to take the next one
+QUEUE_LOOK_SECONDS = 0.1  # how often it is seen to who waits for a turn
 HEARD_SECONDS = 2.5  # a worker who has told nothing for this long may be gone
 WORKERS = 128  # that there can be at once, twice what WEB_CONCURRENCY allows
 LINGER_SECONDS = 2.0  # for a caller to hang up once we have; for a kept connection once we stop
@@ -162,34 +162,27 @@ class Reply:
 
 
 class BufferedWorker(Worker):
-    """Answers requests in `threads` threads, each as soon as it has arrived as a whole.
+    """Answers requests in tasks, `threads` of them at once, each once it has arrived as a whole."""
 
-    The loop alone touches the selector, closes connections and hands out requests. A thread touches
-    the connection it has a request of, until that is no longer busy.
-    """
-
-    queue_seconds = 5.0  # a request that waited longer for a thread is refused
+    queue_seconds = 5.0  # a request that waited longer for its turn is refused
     alive: bool  # gunicorn's signal handlers clear it
 
     def init_process(self) -> None:
         """Set up what must not be shared with another process, and serve."""
-        self.selector = selectors.DefaultSelector()
+        self.hub = Hub()
+        self.selector = self.hub.selector
         self.connections: set[Connection] = set()
-        self.requests: SimpleQueue[tuple[Connection, bytes, float]] = SimpleQueue()
-        self.left_to_loop: deque[tuple[Callable[[Connection], None], Connection]] = deque()
+        self.requests: deque[tuple[Connection, bytes, float]] = deque()  # that wait for a turn
+        self.in_hand = 0  # requests that have a task
         self.accepting, self.accept_at = False, 0.0
         self.next_look = 0.0
         super().init_process()
 
     def run(self) -> None:
         """Serve until told to stop, then finish what has begun to arrive."""
-        for _ in range(self.cfg.threads):
-            Thread(target=self._answer_requests, daemon=True).start()
         for listener in self.sockets:
             listener.setblocking(False)
-        self.selector.register(
-            self.PIPE[0], selectors.EVENT_READ
-        )  # signals and threads write there
+        self.selector.register(self.PIPE[0], selectors.EVENT_READ)  # signals are written there
         while self.alive and self.ppid == os.getppid():
             self._accept_while(
                 len(self.connections) < self.cfg.worker_connections
@@ -198,8 +191,6 @@ class BufferedWorker(Worker):
             self._turn()
         self.alive = False
         self._finish_all()
-
-    # ------------------------------------------------------------------------------ in the loop
 
     def _finish_all(self) -> None:
         while self.accepting and self._accept_one():
@@ -216,8 +207,9 @@ class BufferedWorker(Worker):
 
     def _turn(self) -> None:
         """Do what there is to do, waiting for it for a while."""
-        is_waiting = self.accepting or len(self.connections) >= self.cfg.worker_connections
-        for key, events in self.selector.select(1.0 if is_waiting else YIELD_SECONDS):
+        yields = not self.accepting and len(self.connections) < self.cfg.worker_connections
+        patience = YIELD_SECONDS if yields else QUEUE_LOOK_SECONDS if self.requests else 1.0
+        for key, events in self.hub.look_out(patience):
             if isinstance(key.data, Connection):
                 if events & selectors.EVENT_WRITE:
                     self._send_more(key.data)
@@ -230,10 +222,11 @@ class BufferedWorker(Worker):
             else:
                 self.accept_at = 0.0
                 self._accept_one()
-        while self.left_to_loop:
-            act, connection = self.left_to_loop.popleft()
-            act(connection)
+        self._start_tasks()
+        self.hub.give_turns()
         now = time.monotonic()
+        while self.requests and now - self.requests[0][2] > self.queue_seconds:
+            self._refuse_as_busy(self.requests.popleft()[0], TOO_BUSY)
         if now >= self.next_look or not self.alive:
             self.next_look = now + 1.0
             self.notify()
@@ -317,7 +310,7 @@ class BufferedWorker(Worker):
                 request = connection.take(len(connection.arrived))
             if request:
                 connection.busy = True
-                self.requests.put((connection, request, time.monotonic()))
+                self.requests.append((connection, request, time.monotonic()))
             elif connection.ended:
                 self._drop(connection)
                 return
@@ -335,11 +328,7 @@ class BufferedWorker(Worker):
         if len(connection.arrived) <= READ_BYTES:  # so many connections there cannot be
             return
         if sum(len(other.arrived) for other in self.connections) > BUFFERED_BYTES:
-            self.log.warning("Too many large requests were on their way; one was refused")
-            connection.busy, connection.keeps = True, False
-            connection.unsent = refusal(503, "Service unavailable", "unavailable", TOO_MUCH)
-            connection.deadline = time.monotonic() + RESPONSE_SECONDS
-            self._finish(connection)
+            self._refuse_as_busy(connection, TOO_MUCH)
 
     def _finish(self, connection: Connection) -> None:
         """Go on after an answer: send the rest of it, read the next request, or hang up."""
@@ -367,30 +356,28 @@ class BufferedWorker(Worker):
             self._watch(connection, 0)
             self._finish(connection)
 
-    # ----------------------------------------------------------------------------- in a thread
+    def _start_tasks(self) -> None:
+        while self.requests and self.in_hand < self.cfg.threads:
+            self.in_hand += 1
+            connection, request, _ = self.requests.popleft()
+            self.hub.start(self._answer_request, connection, request)
 
-    def _answer_requests(self) -> None:
-        while True:
-            connection, request, since = self.requests.get()
-            if time.monotonic() - since > self.queue_seconds:
-                self.log.warning("A request waited too long for a thread and was refused")
-                answer = refusal(503, "Service unavailable", "unavailable", TOO_BUSY), False
-            else:
-                answer = self._answer(connection, request)
-            connection.unsent, connection.keeps = answer
-            connection.deadline = time.monotonic() + RESPONSE_SECONDS
-            self._send(connection)
-            if connection.unsent or not connection.keeps:
-                self._leave_to_loop(self._finish, connection)
-                continue
-            connection.busy = False
-            if connection.arrived or connection.ended:  # meanwhile
-                self._leave_to_loop(self._proceed, connection)
+    def _answer_request(self, connection: Connection, request: bytes) -> None:
+        """Answer a request, as a task."""
+        self._give(connection, *self._answer(connection, request))
+        self.in_hand -= 1
+        self._start_tasks()
 
-    def _leave_to_loop(self, act: Callable[[Connection], None], connection: Connection) -> None:
-        self.left_to_loop.append((act, connection))
-        with suppress(BlockingIOError):  # full of wake-up calls already
-            os.write(self.PIPE[1], b".")
+    def _give(self, connection: Connection, answer: bytes, keeps: bool) -> None:
+        connection.unsent, connection.keeps = answer, keeps
+        connection.deadline = time.monotonic() + RESPONSE_SECONDS
+        self._send(connection)
+        self._finish(connection)
+
+    def _refuse_as_busy(self, connection: Connection, why: str) -> None:
+        self.log.warning("Refused a request: %s", why)
+        connection.busy = True
+        self._give(connection, refusal(503, "Service unavailable", "unavailable", why), False)
 
     @staticmethod
     def _send(connection: Connection) -> None:
@@ -419,7 +406,6 @@ class BufferedWorker(Worker):
         response, environ = wsgi.create(
             request, reply, connection.peer, connection.server, self.cfg
         )
-        environ["wsgi.multithread"] = True
         if not self.alive or connection.ended:
             response.force_close()
         parts = self.wsgi(environ, response.start_response)

@@ -200,7 +200,7 @@ def _log_part(client_id: str, rows: list[Judged]) -> list[Result]:
     return [results[index] for index in range(len(rows))]
 
 
-LOG = Together(_log_one, _log_all)
+LOG = Together(_log_all, _log_one)
 
 
 def _hangs_on_others(booking: Row, directory: Directory) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from database import Row, db, is_unavailable, release
 from services.errors import ServiceError
+from tasks import Word, pause
 
 R = TypeVar("R")
 
@@ -20,11 +21,12 @@ def in_parts(
     store: Callable[[str, list[Judged]], list[R]], client_id: str, rows: list[Judged]
 ) -> list[R]:
     """Store rows by a function that takes a transaction for each part of them."""
-    return [
-        result
-        for start in range(0, len(rows), ROWS_A_TRANSACTION)
-        for result in store(client_id, rows[start : start + ROWS_A_TRANSACTION])
-    ]
+    results = []
+    for start in range(0, len(rows), ROWS_A_TRANSACTION):
+        results += store(client_id, rows[start : start + ROWS_A_TRANSACTION])
+        release()  # to whoever waits
+        pause()
+    return results
 
 
 def alone(function: Callable[..., R], *arguments: Any) -> R | ServiceError:
@@ -39,14 +41,13 @@ def alone(function: Callable[..., R], *arguments: Any) -> R | ServiceError:
 class _Call:
     """A call that waits for its turn to lead, or for what has become of it."""
 
-    __slots__ = ("argument", "client_id", "done", "outcome", "sleep")
+    __slots__ = ("argument", "client_id", "done", "outcome", "turn")
 
     def __init__(self, client_id: str, argument: Any) -> None:
         self.client_id, self.argument = client_id, argument
         self.done = False
         self.outcome: Any = None
-        self.sleep = Lock()  # held until somebody wakes the call
-        self.sleep.acquire()
+        self.turn = Word()
 
 
 class Together(Generic[R]):
@@ -57,18 +58,20 @@ class Together(Generic[R]):
     it, and the more wait, the less each costs. It is also the queue in front of the database's
     writers, of whom a process has one at a time. A call that meets nobody goes through at once.
 
-    `carry_out` does one call. `carry_out_all` does many, all or none of them, and returns for each
-    its result or the ServiceError it ends in. Where it fails as a whole, each call is done by
-    itself, so that nobody pays for another's fault. Where the database is not to be had, all who
-    wait by then are told so, and nobody waits longer than the first.
+    `carry_out_all` does many calls, all or none of them, and returns for each its result or the
+    ServiceError it ends in; `carry_out` does one, where there is a shorter way for one. Where many
+    fail as a whole, each call is done by itself, so that nobody pays for another's fault. Where the
+    database is not to be had, all who wait by then are told so, and nobody waits longer than the
+    first.
     """
 
     def __init__(
         self,
-        carry_out: Callable[[str, Any], R],
         carry_out_all: Callable[[str, list[Any]], list[R | ServiceError]],
+        carry_out: Callable[[str, Any], R] | None = None,
     ) -> None:
-        self._carry_out, self._carry_out_all = carry_out, carry_out_all
+        self._carry_out_all = carry_out_all
+        self._carry_out = carry_out or self._carry_out_as_many
         self._lock = Lock()  # over the two below
         self._waiting: list[_Call] = []
         self._busy = False
@@ -79,11 +82,14 @@ class Together(Generic[R]):
         with self._lock:
             self._waiting.append(call)
             leads, self._busy = not self._busy, True
-        if not leads:
+        if leads:
+            pause()  # for all that has arrived already
+        else:
             release()  # who leads may need the connection
-            call.sleep.acquire()
+            call.turn.wait()
         if not call.done:
             self._lead(client_id)
+            release()  # as if another had led
         if isinstance(call.outcome, BaseException):
             raise call.outcome
         result: R = call.outcome
@@ -104,7 +110,7 @@ class Together(Generic[R]):
         for call, outcome in zip(calls, outcomes, strict=True):
             call.done, call.outcome = True, outcome
         for call in next_to_lead + calls:  # first who keeps the database at work
-            call.sleep.release()
+            call.turn.give()
 
     def _outcomes(self, client_id: str, arguments: list[Any]) -> list[Any]:
         if len(arguments) > 1:
@@ -114,6 +120,9 @@ class Together(Generic[R]):
                 if is_unavailable(error):
                     return [error] * len(arguments)
         return [self._outcome(client_id, argument) for argument in arguments]
+
+    def _carry_out_as_many(self, client_id: str, argument: Any) -> R | ServiceError:
+        return self._carry_out_all(client_id, [argument])[0]
 
     def _outcome(self, client_id: str, argument: Any) -> Any:
         try:

@@ -30,7 +30,17 @@ def free_port() -> int:
 def copy_house(folder: Path) -> Path:
     """Copy what a server runs from, so that it has a var/ of its own."""
     folder.mkdir(exist_ok=True)
-    for name in ("app", "cli", "database", "metrics", "models", "postgres", "schemas", "times"):
+    for name in (
+        "app",
+        "cli",
+        "database",
+        "metrics",
+        "models",
+        "postgres",
+        "schemas",
+        "tasks",
+        "times",
+    ):
         shutil.copy(ROOT / f"{name}.py", folder)
     for name in ("config", "docs", "migrations", "reference", "services"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -21,7 +21,7 @@ class Work:
         self.queued = threading.Semaphore(0)
         self.waiting_for = waiting_for
         self.fault = None
-        self.together = Together(self.one, self.all)
+        self.together = Together(self.all, self.one)
 
     def one(self, client_id, argument):
         if not self.alone and not self.joint:
