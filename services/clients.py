@@ -5,9 +5,10 @@ from hashlib import sha256
 
 from peewee import IntegrityError
 
-from database import Param, Prepared, Row, insert, transaction
+from database import Param, Prepared, Row, among, insert, transaction
 from models import ApiKey, Client, is_uuid, new_id
-from services.errors import InvalidApiKey, MissingApiKey, NameTaken, UnknownName
+from services.errors import InvalidApiKey, MissingApiKey, NameTaken, ServiceError, UnknownName
+from services.many import Together
 from times import utc_now
 
 KEY_PREFIX = "nxr_live_"
@@ -18,9 +19,9 @@ INSERT_KEY = insert(ApiKey)
 ALL_CLIENTS = Prepared(lambda: Client.select().order_by(Client.name))
 CLIENT_BY_ID = Prepared(lambda: Client.select().where(Client.id == Param(Client.id)))
 CLIENT_BY_NAME = Prepared(lambda: Client.select().where(Client.name == Param(Client.name)))
-CLIENT_OF_KEY = Prepared(
-    lambda: ApiKey.select(ApiKey.client).where(
-        ApiKey.key_hash == Param(ApiKey.key_hash), ApiKey.revoked_at.is_null()
+VALID_KEYS = Prepared(
+    lambda: ApiKey.select(ApiKey.key_hash, ApiKey.client).where(
+        among(ApiKey.key_hash), ApiKey.revoked_at.is_null()
     )
 )
 KEYS_OF_CLIENT = Prepared(
@@ -52,10 +53,16 @@ def authenticate(api_key: str | None) -> str:
     """
     if not api_key:
         raise MissingApiKey()
-    key = CLIENT_OF_KEY.row_or_none(key_hash=_hash(api_key))
-    if key is None:
-        raise InvalidApiKey()
-    return str(key["client_id"])
+    return CLIENT_OF_KEY("", _hash(api_key))
+
+
+def _clients_of_keys(_: str, key_hashes: list[str]) -> list[str | ServiceError]:
+    valid = VALID_KEYS.rows_among("key_hash", key_hashes)
+    clients = {key["key_hash"]: key["client_id"] for key in valid}
+    return [clients.get(key_hash) or InvalidApiKey() for key_hash in key_hashes]
+
+
+CLIENT_OF_KEY = Together(_clients_of_keys)
 
 
 @transaction
