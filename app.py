@@ -264,9 +264,11 @@ def list_lead_meetings(lead_id: UUID) -> Response:
 
     Answers 200 MeetingPage. Raises LeadNotFound.
     """
-    query = load_query(LeadMeetingsQuery)
-    lead = leads.find(g.client_id, str(lead_id))
-    return page(query, *meetings.list_meetings(g.client_id, query | {"lead_id": lead["id"]}))
+    query = load_query(LeadMeetingsQuery) | {"lead_id": str(lead_id)}
+    rows, next_key = meetings.list_meetings(g.client_id, query)
+    if not rows:  # of a lead that has none, or of no lead
+        leads.find(g.client_id, query["lead_id"])
+    return page(query, rows, next_key)
 
 
 @api.post("/leads")
