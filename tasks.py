@@ -22,9 +22,17 @@ R = TypeVar("R")
 
 
 class Task(greenlet):
-    """A call that takes turns with others; `hub` is what gives it its turns."""
+    """Carries out calls, one after another, in turns with other tasks; `hub` gives it its turns."""
 
-    hub: "Hub"
+    def __init__(self, hub: "Hub") -> None:
+        super().__init__(parent=hub.loop)
+        self.hub = hub
+
+    def run(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        """Carry out a call, and then each that the hub has for a task with nothing to do."""
+        while True:
+            function(*arguments)
+            function, arguments = self.hub.idle(self)
 
 
 class Hub:
@@ -34,15 +42,21 @@ class Hub:
     """
 
     def __init__(self) -> None:
+        self.loop = getcurrent()  # what looks out and gives turns
         self.selector = selectors.DefaultSelector()
         self._ready: deque[tuple[Task, tuple[Any, ...]]] = deque()
+        self._idle: list[Task] = []  # a new one would need memory from the system
         self._deadlines: dict[Task, float] = {}  # of those that wait, on the monotonic clock
 
     def start(self, function: Callable[..., object], *arguments: Any) -> None:
         """Have a call carried out, with the next turns."""
-        task = Task(function)
-        task.hub = self
-        self._ready.append((task, arguments))
+        task = self._idle.pop() if self._idle else Task(self)
+        self._ready.append((task, (function, arguments)))
+
+    def idle(self, task: Task) -> Any:
+        """Of the running task, which has nothing to do: the call it is to carry out next."""
+        self._idle.append(task)
+        return self.loop.switch()
 
     def look_out(self, seconds: float) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait until there is something to do, for `seconds` at most.
@@ -83,7 +97,7 @@ class Hub:
     def wait(self, task: Task, seconds: float) -> int:
         """Of the running task: wait to be woken; the word it was woken with, 0 if not in time."""
         self._deadlines[task] = time.monotonic() + seconds
-        word: int = task.parent.switch()
+        word: int = self.loop.switch()
         return word
 
     def wait_for_file(self, task: Task, file: int, events: int, seconds: float) -> int:
@@ -97,7 +111,7 @@ class Hub:
     def wait_for_others(self, task: Task) -> None:
         """Of the running task: let all who can go on, and who arrive till then, do so first."""
         self._ready.append((task, ()))
-        task.parent.switch()
+        self.loop.switch()
 
 
 def current() -> Task | None:

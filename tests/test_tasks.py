@@ -53,6 +53,37 @@ def test_who_pauses_lets_others_go_first(carry_out):
     assert order == ["a", "b", "c", "a", "b", "a"]
 
 
+def test_a_task_that_is_done_carries_out_another_call():
+    hub, seen = Hub(), []
+    for _ in range(3):
+        hub.start(lambda: seen.append(current()))
+        hub.look_out(0)
+        hub.give_turns()
+    hub.selector.close()
+
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+
+
+def test_a_task_may_start_others(carry_out):
+    order = []
+
+    def child(name):
+        for _ in range(2):
+            order.append(name)
+            pause()
+
+    def parent():
+        current().hub.start(child, "a")
+        current().hub.start(child, "b")
+        pause(0.01)
+        order.append("parent")
+
+    carry_out(parent)
+
+    assert order == ["a", "b", "a", "b", "parent"]
+
+
 def test_pauses_pass_at_the_same_time(carry_out):
     began = time.monotonic()
 
