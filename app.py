@@ -23,7 +23,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 import cli
 import database
 import schemas
-from config.logging import REQUEST_FIELDS, configuration, mask_path
+from config.logging import RequestLine, configuration, mask_path
 from config.settings import Settings, SettingsError, read_settings
 from database import Row
 from models import new_id
@@ -739,22 +739,15 @@ def end_request(response: Response) -> Response:
     """Name the request in its answer, and log it in one line."""
     response.headers["X-Request-Id"] = g.request_id
     if log.isEnabledFor(logging.INFO):
-        line = dict(
-            zip(
-                REQUEST_FIELDS,
-                (
-                    g.request_id,
-                    g.get("client_id"),
-                    request.method,
-                    mask_path(request.path),
-                    response.status_code,
-                    round((time.perf_counter() - g.began_at) * 1000, 1),
-                ),
-                strict=True,
-            )
+        line = RequestLine(
+            request_id=g.request_id,
+            client_id=g.get("client_id"),
+            method=request.method,
+            path=mask_path(request.path),
+            status=response.status_code,
+            milliseconds=round((time.perf_counter() - g.began_at) * 1000, 1),
         )
-        text = " ".join(f"{name}={value}" for name, value in line.items() if value is not None)
-        log.info(text, extra={"request": line})
+        log.info(line)
     return response
 
 

@@ -7,11 +7,8 @@ alone, masked.
 import json
 import logging
 import re
-import time
+from datetime import UTC, datetime
 from typing import Any
-
-# What a request's line says, in this order; `app` fills it in.
-REQUEST_FIELDS = ("request_id", "client_id", "method", "path", "status", "milliseconds")
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _HARMLESS = re.compile(rf"(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.ics)?\Z")
@@ -26,15 +23,22 @@ def mask_path(path: str) -> str:
     return "/".join(part if not part or _HARMLESS.match(part) else "*" for part in parts)
 
 
+class RequestLine(dict[str, Any]):
+    """What is logged of a request: its fields, by name; as text `name=value …`, without None."""
+
+    def __str__(self) -> str:
+        return " ".join([f"{name}={value}" for name, value in self.items() if value is not None])
+
+
 class TextFormatter(logging.Formatter):
     """`2026-04-15T12:00:00.123Z INFO message`, with a traceback on lines of its own."""
 
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """When the record was made, in UTC."""
+        return datetime.fromtimestamp(record.created, UTC).isoformat("T", "milliseconds")[:23] + "Z"
 
 
 class JsonFormatter(TextFormatter):
@@ -43,7 +47,8 @@ class JsonFormatter(TextFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""
         line: dict[str, Any] = {"time": self.formatTime(record), "level": record.levelname}
-        line |= getattr(record, "request", None) or {"message": record.getMessage()}
+        message: Any = record.msg
+        line |= message if isinstance(message, RequestLine) else {"message": record.getMessage()}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

@@ -169,6 +169,8 @@ class BufferedWorker(Worker):
 
     def init_process(self) -> None:
         """Set up what must not be shared with another process, and serve."""
+        # gunicorn would look each of them up in two steps, some thirty times a request.
+        self.cfg.__dict__.update((name, it.get()) for name, it in self.cfg.settings.items())
         self.hub = Hub()
         self.selector = self.hub.selector
         self.connections: set[Connection] = set()
