@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import orjson
 import peewee
 from peewee import (
     Alias,
@@ -153,10 +154,11 @@ class Sqlite(Gated, PooledSqliteDatabase):
     # How a query takes a list as one value, so that its text does not hang on how many there are.
     list_sql = "IN (SELECT value FROM json_each(?))"
     list_value = staticmethod(json.dumps)
-    # Whether many rows are best inserted by one statement that is given their columns as lists.
-    inserts_columns = False
+    # Whether many rows are best inserted by one statement that is given them as JSON.
+    inserts_json = False
 
     field_types = {**PooledSqliteDatabase.field_types, "INSTANT": "TEXT"}
+    native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
         self.pause: Callable[[float], None] = pause
@@ -205,6 +207,7 @@ class Sqlite(Gated, PooledSqliteDatabase):
         SQLite keeps the thread that asks it. So a query that turns out to be long is given up, and
         asked again in a thread of its own. In a transaction it is not: others would wait for that.
         """
+        connection = self.connection()  # which may take turns; from here to the rows there is none
         self._gives_up = current() is not None and not self.in_transaction()
         self._gave_up = False
         try:
@@ -214,7 +217,6 @@ class Sqlite(Gated, PooledSqliteDatabase):
                 raise
         finally:
             self._gives_up = False
-        connection = self.connection()
         return self.apart(lambda: connection.execute(sql, values).fetchall())
 
     def _add_conn_hooks(self, conn: sqlite3.Connection) -> None:
@@ -222,9 +224,11 @@ class Sqlite(Gated, PooledSqliteDatabase):
         conn.set_progress_handler(self._give_up, LONG_STEPS)
 
     def _give_up(self) -> bool:
-        """Whether the query that runs, in whichever thread, is to be given up."""
-        self._gave_up = self._gives_up and current() is not None
-        return self._gave_up
+        """Whether the query that runs is to be given up; one in a thread of its own is not."""
+        if not self._gives_up or current() is None:
+            return False
+        self._gave_up = True
+        return True
 
     def time_calls(self, observe: Callable[[float], None]) -> None:
         """Open connections whose calls are timed from now on."""
@@ -406,27 +410,12 @@ class ListOf(Param):
 
     def __sql__(self, ctx: Any) -> Any:
         ctx._values.append(self)
-        return ctx.literal(db.obj.list_sql.format(type=self.column_type(ctx)))
-
-    def column_type(self, ctx: Any) -> str:
-        """The type of the values, as the database names it."""
-        return str(ctx.state.field_types.get(self.field_type, self.field_type))
+        column_type = ctx.state.field_types.get(self.field_type, self.field_type)
+        return ctx.literal(db.obj.list_sql.format(type=column_type))
 
 
-class ColumnOf(ListOf):
-    """The place of a column of many rows, given as a list."""
-
-    def __init__(self, field: Field) -> None:
-        super().__init__(field)
-        self.convert = self._convert if hasattr(field, "converted") else None
-        self._db_value = field.db_value
-
-    def _convert(self, values: list[Any]) -> list[Any]:
-        return [self._db_value(value) for value in values]
-
-    def __sql__(self, ctx: Any) -> Any:
-        ctx._values.append(self)
-        return ctx.literal(f"%s::{self.column_type(ctx)}[]")
+class Rows(Count):
+    """The place of many rows, given as JSON."""
 
 
 def among(field: Field) -> Any:
@@ -446,7 +435,7 @@ def checked(condition: Any) -> Any:
 class Statement:
     """A peewee query as SQL text for one database, and what it takes to run and read it."""
 
-    def __init__(self, query: Any, database: Database) -> None:
+    def __init__(self, query: Any, database: Any) -> None:
         self.sql, params = database.get_sql_context().sql(query).query()
         self.binders = [_binder(param) for param in params]
         columns = getattr(query, "_returning", None) or ()
@@ -454,21 +443,24 @@ class Statement:
         self.converters = tuple(
             (name, field.python_value)
             for name, field in zip(self.names, map(_field, columns), strict=True)
-            if isinstance(field, Field) and hasattr(field, "converted")
+            if isinstance(field, Field)
+            and hasattr(field, "converted")
+            and field.field_type not in database.native_types
         )
 
     def execute(self, values: Row) -> Any:
         """Run it and return the cursor."""
-        return db.execute_sql(self.sql, self._bind(values))
+        return db.execute_sql(self.sql, self.bind(values))
 
     def execute_many(self, rows: list[Row]) -> int:
         """Run it for each of the rows; psycopg sends them all before it waits."""
         with driver_errors:
             cursor = db.cursor()
-            cursor.executemany(self.sql, [self._bind(values) for values in rows])
+            cursor.executemany(self.sql, [self.bind(values) for values in rows])
         return int(cursor.rowcount)
 
-    def _bind(self, values: Row) -> list[Any]:
+    def bind(self, values: Row) -> list[Any]:
+        """The values as the driver takes them, in the order of their places."""
         return [
             values[name] if convert is None else convert(values[name] if name else None)
             for name, convert in self.binders
@@ -477,7 +469,7 @@ class Statement:
     def rows(self, values: Row) -> list[Row]:
         """Run it and read every row, as a dict from column name to Python value."""
         with driver_errors:  # SQLite may fail while rows are read, too
-            fetched = db.obj.fetch_all(self.sql, self._bind(values))
+            fetched = db.obj.fetch_all(self.sql, self.bind(values))
         rows = [dict(zip(self.names, row, strict=True)) for row in fetched]
         for name, convert in self.converters:
             for row in rows:
@@ -552,16 +544,17 @@ class Insert(Prepared):
         self.fields = [
             field for field in model._meta.sorted_fields if not isinstance(field, AutoField)
         ]
-        self._of_columns = Prepared(self._build_of_columns)
+        self.names = [field.column_name for field in self.fields]
+        self._of_json = Prepared(self._build_of_json)
         super().__init__(
             lambda: self._finish(model.insert({field: Param(field) for field in self.fields}))
         )
 
-    def _build_of_columns(self) -> Any:
-        columns = Select(
-            [fn.unnest(*(ColumnOf(field) for field in self.fields))], [peewee.SQL("*")]
-        )
-        return self._finish(self.model.insert_from(columns, self.fields))
+    def _build_of_json(self) -> Any:
+        like = peewee.SQL(f"NULL::{self.model._meta.table_name}")
+        names = [peewee.SQL(field.column_name) for field in self.fields]
+        rows = Select([fn.json_populate_recordset(like, Rows("rows"))], names)
+        return self._finish(self.model.insert_from(rows, self.fields))
 
     def _finish(self, query: Any) -> Any:
         query = query.returning()
@@ -569,10 +562,11 @@ class Insert(Prepared):
 
     def run_many(self, rows: list[Row]) -> int:
         """Insert rows in their order, without waiting for each; returns how many were inserted."""
-        if not (rows and db.obj.inserts_columns):
+        if not (rows and db.obj.inserts_json):
             return super().run_many(rows)
-        names = [field.column_name for field in self.fields]
-        return self._of_columns.run(**{name: [row[name] for row in rows] for name in names})
+        bind = self.statement().bind
+        named = [dict(zip(self.names, bind(row), strict=True)) for row in rows]
+        return self._of_json.run(rows=orjson.dumps(named).decode())
 
 
 def insert(model: Any, unless_taken: bool = False) -> Insert:

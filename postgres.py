@@ -58,6 +58,12 @@ class PatientConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError("the database server does not answer") from error
 
 
+def to_array(values: list[str]) -> str:
+    """Texts as an array is written; the driver would work out a type for it, value by value."""
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
+
+
 class NothingOpened(Exception):
     """The pool wants a new connection, which is to be opened first."""
 
@@ -104,11 +110,12 @@ class Postgres(Gated, PooledPostgresqlDatabase):
     cursor_class: Any = psycopg.Cursor
 
     list_sql = "= ANY(%s::{type}[])"
-    list_value = list
-    inserts_columns = True
+    list_value = staticmethod(to_array)
+    inserts_json = True
 
     psycopg3_adapter = Adapter
     field_types = {**PooledPostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
+    native_types = frozenset({"BOOL", "INSTANT"})
     migration_lock = 0x6E787221  # any number, as long as no other program on the database takes it
 
     def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:

@@ -176,7 +176,7 @@ def explain(kind, app, database_url):
     def explain(prepared, **lists):
         statement = prepared.statement()
         prefix = "EXPLAIN QUERY PLAN " if kind == "sqlite" else "EXPLAIN "
-        rows = db.execute_sql(prefix + statement.sql, statement._bind(values | lists)).fetchall()
+        rows = db.execute_sql(prefix + statement.sql, statement.bind(values | lists)).fetchall()
         database.release()
         return "\n".join(str(row[-1]) for row in rows)
 

@@ -12,6 +12,8 @@ from services import bookings
 from services.errors import LeadNotFound
 from services.many import Together
 
+pytestmark = pytest.mark.usefixtures("app")  # whoever calls gives a connection back
+
 
 class Work:
     """What is carried out; the first call waits until the others have queued up behind it."""
