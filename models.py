@@ -122,6 +122,7 @@ class InstantField(Field):
 
 # Compact JSON text of a value.
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+from_json = json.JSONDecoder().decode
 
 
 class JsonField(TextField):
@@ -137,7 +138,7 @@ class JsonField(TextField):
         """JSON text to value; most of what is stored is an empty list."""
         if value == "[]":
             return []
-        return None if value is None else json.loads(value)
+        return None if value is None else from_json(value)
 
 
 METADATA_KEYS = 100

@@ -776,10 +776,6 @@ class Shown(fields.Field[Any]):
         super().__init__(required=always, allow_none=null, metadata=metadata, **options)
         self.like = like
 
-    def reader(self, name: str) -> Callable[[Row], Any]:
-        """What reads the value from a row."""
-        return itemgetter(self.attribute or name)
-
 
 class Instant(Shown):
     """A time in UTC, which answers write as `2025-12-29T17:00:00Z`."""
@@ -795,10 +791,6 @@ class Computed(Shown):
         super().__init__(like, **options)
         self.of = of
 
-    def reader(self, name: str) -> Callable[[Row], Any]:
-        """What works out the value from a row."""
-        return self.of
-
 
 class ResponseSchema(Schema):
     """What goes out, its keys in the order of their fields.
@@ -812,15 +804,27 @@ class ResponseSchema(Schema):
 
     def __init__(self) -> None:
         super().__init__()
-        self.readers = [
-            (name, field.reader(name))
-            for name, field in self.dump_fields.items()
-            if isinstance(field, Shown)
-        ]
+        shown = {
+            name: field for name, field in self.dump_fields.items() if isinstance(field, Shown)
+        }
+        self._computed = {
+            name: field.of for name, field in shown.items() if isinstance(field, Computed)
+        }
+        columns = {
+            name: field.attribute or name
+            for name, field in shown.items()
+            if name not in self._computed
+        }
+        # What is worked out has its place kept by a column, any of them.
+        places = dict.fromkeys(shown, next(iter(columns.values()), "")) | columns
+        self._names, self._read = tuple(places), itemgetter(*places.values())
 
     def dump_row(self, row: Row) -> Row:
         """A row as callers see it."""
-        return {name: read(row) for name, read in self.readers}
+        shown = dict(zip(self._names, self._read(row), strict=True))
+        for name, work_out in self._computed.items():
+            shown[name] = work_out(row)
+        return shown
 
     def dump_rows(self, rows: list[Row]) -> list[Row]:
         """Rows as callers see them."""

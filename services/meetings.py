@@ -22,11 +22,15 @@ class LockedMeeting(Meeting):
         table_name = "locked"
 
 
-def with_host_and_type(model: Any = Meeting, *more: Any) -> Any:
+# The columns of a meeting that answers are made of.
+ANSWERED = [field for field in Meeting._meta.sorted_fields if field is not Meeting.matched_emails]
+
+
+def with_host_and_type(model: Any, columns: list[Any], *more: Any) -> Any:
     """A query of meetings, each with its host and its type, whatever either is."""
     return (
         model.select(
-            *model._meta.sorted_fields,
+            *columns,
             User.email.alias("host_email"),
             User.first_name.alias("host_first_name"),
             User.last_name.alias("host_last_name"),
@@ -48,6 +52,7 @@ def locked_with_lead(query: Any) -> Any:
     return (
         with_host_and_type(
             LockedMeeting,
+            LockedMeeting._meta.sorted_fields,
             Lead.email.alias("lead_email"),
             Lead.first_name.alias("lead_first_name"),
             Lead.last_name.alias("lead_last_name"),
@@ -60,7 +65,7 @@ def locked_with_lead(query: Any) -> Any:
 
 
 MEETING_BY_ID = Prepared(
-    lambda: with_host_and_type().where(
+    lambda: with_host_and_type(Meeting, ANSWERED).where(
         checked(Meeting.client == Param(Meeting.client)), Meeting.id == Param(Meeting.id)
     )
 )
@@ -190,7 +195,7 @@ def _page(
 ) -> Prepared:
     def build() -> Any:
         field, descending = ORDERS[order]
-        query = with_host_and_type().where(*_conditions(filters, statuses))
+        query = with_host_and_type(Meeting, ANSWERED).where(*_conditions(filters, statuses))
         if after_cursor:
             key = Tuple(field, Meeting.id)
             cursor = Tuple(Param(field, "cursor_at"), Param(Meeting.id, "cursor_id"))
