@@ -83,7 +83,10 @@ class Together(Generic[R]):
             self._waiting.append(call)
             leads, self._busy = not self._busy, True
         if leads:
-            pause()  # for all that has arrived already
+            met = 0
+            while len(self._waiting) > met:  # for all that have arrived already
+                met = len(self._waiting)
+                pause()
         else:
             release()  # who leads may need the connection
             call.turn.wait()
