@@ -112,6 +112,40 @@ class TestMeetings:
         assert statuses(again) == [200] * 250
         assert api.get("/meetings/stats").json["stats"]["total"] == 250
 
+    def test_texts_are_stored_and_found_again_to_the_letter(self, api, lead):
+        """Whatever a database might read for its own: quotes, braces, escapes, words of SQL."""
+        odd = [
+            "{a,b}",
+            'a"b',
+            "a\\b",
+            "\\",
+            "NULL",
+            "a\\nb",
+            "',",
+            "é \u2028 😀",
+            "\\u0041",
+            "%s",
+            " x ",
+        ]
+        sent = [
+            booking(
+                external_event_id=text, title=f"T {text}", attendee_name=text, lead_id=lead["id"]
+            )
+            for text in odd
+        ]
+
+        first = api.post("/meetings", json=sent)
+        again = api.post("/meetings", json=sent)
+
+        assert statuses(first) == [201] * len(odd)
+        assert statuses(again) == [200] * len(odd)
+        for answer in (first, again):
+            shown = [result["meeting"] for result in answer.json["results"]]
+            assert [m["external_event_id"] for m in shown] == [text.strip() for text in odd]
+            assert [m["title"] for m in shown] == [f"T {text}".strip() for text in odd]
+            assert [m["attendee_name"] for m in shown] == [text.strip() for text in odd]
+        assert len(api.meetings(lead)) == len(odd)
+
     def test_the_latest_lead_of_an_email_counts_as_ever(self, api, lead):
         newer = api.new_lead(email="tony.stark@gmail.com")
 

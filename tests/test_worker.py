@@ -1,7 +1,8 @@
-"""The worker: a thread is given whole requests alone, so slow callers keep nobody waiting."""
+"""The worker: it begins with whole requests alone, so slow callers keep nobody waiting."""
 
 import json
 import socket
+import threading
 import time
 from contextlib import ExitStack
 
@@ -72,8 +73,16 @@ class TestWhereARequestEnds:
 
 @pytest.fixture(scope="module")
 def narrow(app, database_url):
-    """A server of one process with one thread: whoever holds it keeps everybody waiting."""
+    """A server of one process with one request in hand: who holds that keeps everybody waiting."""
     server = Server(database_url, workers=1, environment={"THREADS": "1"}).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def alone(app, database_url):
+    """A server of one process."""
+    server = Server(database_url, workers=1).start()
     yield server
     server.stop()
 
@@ -133,7 +142,7 @@ def test_workers_share_connections_that_are_kept(app, database_url):
 
 
 class TestWhoIsSlow:
-    def test_holds_no_thread_while_sending(self, narrow, key):
+    def test_holds_no_place_while_sending(self, narrow, key):
         body = json.dumps(booking(lead_email="tony@example.com")).encode()
         with ExitStack() as callers:
             for part in (b"", b"P", post("/meetings", key, body), post("/leads", key, body) + b"{"):
@@ -148,7 +157,7 @@ class TestWhoIsSlow:
         assert answer.status == 201
         assert time.monotonic() - began < 2
 
-    def test_holds_no_thread_while_reading(self, narrow, key, app):
+    def test_holds_no_place_while_reading(self, narrow, key, app):
         """Nobody reads a list that is far longer than the system keeps for a connection."""
         client_id = clients.authenticate(key)
         long = {"first_name": "Tony", "metadata": {f"k{n}": "x" * 600 for n in range(100)}}
@@ -165,6 +174,41 @@ class TestWhoIsSlow:
 
         assert (answer.status, waited < 2) == (200, True)
         assert (status, len(listed["leads"])) == (200, 200)
+
+
+class TestWhoAsksForMuch:
+    """Others have turns in between."""
+
+    @pytest.fixture
+    def slowest_meanwhile(self, alone):
+        """Makes a call, and others while it lasts; how long it took, and the slowest of them."""
+
+        def measure(*call):
+            answers = []
+            thread = threading.Thread(target=lambda: answers.append(alone.call(*call)))
+            began, waits = time.monotonic(), []
+            thread.start()
+            while thread.is_alive():
+                asked = time.monotonic()
+                alone.call("GET", "/healthz")
+                waits.append(time.monotonic() - asked)
+            assert answers[0].status == 200
+            return time.monotonic() - began, max(waits)
+
+        return measure
+
+    def test_with_an_array_and_a_calendar(self, slowest_meanwhile, key):
+        rows = [
+            booking(lead_email="tony@example.com", external_event_id=str(n)) for n in range(1000)
+        ]
+
+        array_took, array_wait = slowest_meanwhile("POST", "/api/public/meetings", rows, key)
+        calendar_took, calendar_wait = slowest_meanwhile(
+            "GET", "/api/public/meetings.ics", None, key
+        )
+
+        assert array_wait < 0.7 * array_took
+        assert calendar_wait < 0.5 * calendar_took
 
 
 def test_requests_sent_at_once_are_answered_in_their_order(narrow, key):
