@@ -651,6 +651,16 @@ def without_none(things: dict[str, Any]) -> dict[str, Any]:
     return {name: thing for name, thing in things.items() if thing is not None}
 
 
+class JsonResponse(Response):
+    """JSON, in bytes. Its headers are right as they are; Werkzeug would look each of them over."""
+
+    default_mimetype = "application/json"
+
+    def get_wsgi_headers(self, environ: Any) -> Any:
+        """The headers themselves."""
+        return self.headers
+
+
 def _json(status: int, body: dict[str, Any]) -> Response:
     try:
         text = orjson.dumps(body, option=JSON_OPTIONS)
@@ -658,7 +668,7 @@ def _json(status: int, body: dict[str, Any]) -> Response:
         # A lone surrogate, which only a refused field's name can hold, is escaped as JSON does.
         line = json.dumps(body, ensure_ascii=False, default=format_instant) + "\n"
         text = line.encode("utf-8", "backslashreplace")
-    return Response(text, status, mimetype="application/json")
+    return JsonResponse(text, status)
 
 
 # --------------------------------------------------------------------------------------- errors
