@@ -77,7 +77,7 @@ worker_class = BufferedWorker
 # Half of what one waits for the database: who then finds it away, too, is still told in time.
 BufferedWorker.queue_seconds = settings.db_timeout_seconds / 2
 workers = settings.web_concurrency
-threads = settings.threads
+threads = settings.threads  # requests in hand at once, of each worker
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"  # fmt: skip  # noqa: E501
 backlog = 2048
 worker_connections = 800  # of each worker; many systems allow a process 1,024 open files

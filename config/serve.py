@@ -21,8 +21,6 @@ def main() -> None:
         raise SystemExit(f"HOST, PORT: cannot listen on {where}: {error.strerror}") from None
     # gunicorn reads this for itself, before its configuration, and knows it by no other spelling.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
-    # glibc keeps memory apart for each thread unless told otherwise: 1 MiB each.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "config" / "gunicorn.py")]
     os.execv(sys.executable, gunicorn)  # noqa: S606  (all of it is ours)
 

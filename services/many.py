@@ -56,7 +56,8 @@ class Together(Generic[R]):
 
     This is group commit: one transaction, whose commit is what takes long, serves all who wait for
     it, and the more wait, the less each costs. It is also the queue in front of the database's
-    writers, of whom a process has one at a time. A call that meets nobody goes through at once.
+    writers, of whom a process has one at a time. Look-ups that meet are one query in the same way.
+    A call that meets nobody goes through at once. Nobody keeps a connection beyond it.
 
     `carry_out_all` does many calls, all or none of them, and returns for each its result or the
     ServiceError it ends in; `carry_out` does one, where there is a shorter way for one. Where many
@@ -92,7 +93,7 @@ class Together(Generic[R]):
             call.turn.wait()
         if not call.done:
             self._lead(client_id)
-            release()  # as if another had led
+            release()
         if isinstance(call.outcome, BaseException):
             raise call.outcome
         result: R = call.outcome

@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from app import create_app
 from config.settings import Settings
 from schemas import MeetingRequest
 from services import clients, migrations
+from tasks import Hub
 
 with (
     warnings.catch_warnings()
@@ -226,3 +228,31 @@ def hold_write_lock(kind: str, url: str) -> Any:
     server = psycopg.connect(url)
     server.execute("LOCK TABLE meetings, external_events IN EXCLUSIVE MODE")
     return server
+
+
+@pytest.fixture
+def carry_out() -> Callable[..., int]:
+    """Carries calls out as tasks of one hub, until none is left; returns the turns it took."""
+
+    def run(*calls: Callable[[], object], seconds: float = 10) -> int:
+        hub, left = Hub(), len(calls)
+
+        def count_off(call: Callable[[], object]) -> None:
+            nonlocal left
+            try:
+                call()
+            finally:
+                left -= 1
+
+        for call in calls:
+            hub.start(count_off, call)
+        turns, until = 0, time.monotonic() + seconds
+        while left:
+            assert time.monotonic() < until, "a task waits for ever"
+            assert hub.look_out(1.0) == []
+            hub.give_turns()
+            turns += 1
+        hub.selector.close()
+        return turns
+
+    return run

@@ -12,34 +12,6 @@ import database
 from tasks import Hub, Word, apart, current, pause
 
 
-@pytest.fixture
-def carry_out():
-    """Carries calls out as tasks of one hub, until none is left; returns the turns it took."""
-
-    def run(*calls, seconds=10):
-        hub, left = Hub(), len(calls)
-
-        def count_off(call):
-            nonlocal left
-            try:
-                call()
-            finally:
-                left -= 1
-
-        for call in calls:
-            hub.start(count_off, call)
-        turns, until = 0, time.monotonic() + seconds
-        while left:
-            assert time.monotonic() < until, "a task waits for ever"
-            assert hub.look_out(1.0) == []
-            hub.give_turns()
-            turns += 1
-        hub.selector.close()
-        return turns
-
-    return run
-
-
 def test_who_pauses_lets_others_go_first(carry_out):
     order = []
 

@@ -1,6 +1,8 @@
 """Requests that meet share a transaction, and none pays for another."""
 
 import threading
+from functools import partial
+from uuid import uuid4
 
 import pytest
 from conftest import booking
@@ -8,8 +10,8 @@ from playhouse.pool import MaxConnectionsExceeded
 
 import database
 from app import MeetingRequest, judge
-from services import bookings
-from services.errors import LeadNotFound
+from services import bookings, clients
+from services.errors import InvalidApiKey, LeadNotFound, MissingApiKey, ServiceError
 from services.many import Together
 
 pytestmark = pytest.mark.usefixtures("app")  # whoever calls gives a connection back
@@ -79,6 +81,28 @@ def test_calls_that_arrive_meanwhile_are_carried_out_as_one():
     assert work.alone == ["a"]
     [(_, together)] = work.joint
     assert sorted(together) == ["b", "d", "wrong"]
+
+
+def test_keys_that_are_looked_up_together_open_what_is_their_owners_alone(
+    app, carry_out, count_queries
+):
+    made = [clients.create(f"Client {uuid4()}") for _ in range(3)]
+    database.release()
+    keys = [key for _, key in made] * 3 + ["nxr_live_wrong", None]
+    found = {}
+
+    def ask(index, key):
+        try:
+            found[index] = clients.authenticate(key)
+        except ServiceError as error:
+            found[index] = type(error)
+
+    with count_queries() as queries:
+        carry_out(*[partial(ask, *of) for of in enumerate(keys)])
+
+    owners = [client["id"] for client, _ in made] * 3
+    assert [found[index] for index in range(len(keys))] == [*owners, InvalidApiKey, MissingApiKey]
+    assert len(queries) == 1
 
 
 def test_calls_of_different_clients_are_not_mixed():
