@@ -49,18 +49,23 @@ def half_sent(server, key, count=4):
 
 
 @lengths("stops", 1, 20)
-def test_at_sigterm_whatever_was_accepted_is_finished(site, serve, tell, stops):
+def test_at_sigterm_whatever_was_accepted_is_finished(empty_databases, serve, tell, stops):
     for _ in range(stops):
-        server = serve(site.url)
-        with Load(server, site) as load, half_sent(server, site.key) as finish:
-            time.sleep(0.7)
-            asked = time.monotonic()
-            server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
-            answers = finish()
-            server.process.communicate(timeout=20)
-            took = time.monotonic() - asked
-            load.running = False
+        stop_under_load(new_site(empty_databases()), serve, tell)
+
+
+def stop_under_load(site, serve, tell):
+    """One stop: nobody who was accepted is cut off, and what was begun is finished."""
+    server = serve(site.url)
+    with Load(server, site) as load, half_sent(server, site.key) as finish:
+        time.sleep(0.7)
+        asked = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        answers = finish()
+        server.process.communicate(timeout=20)
+        took = time.monotonic() - asked
+        load.running = False
 
     cut = [call for call in load.calls if call.began < asked and call.result in (HUNG_UP, HANGING)]
     tell(stopped_in=f"{took:.1f} s", **load.figures())
