@@ -31,10 +31,11 @@ from peewee import (
     NodeList,
     PeeweeException,
     Select,
+    SqliteDatabase,
     _ConnectionState,
     fn,
 )
-from playhouse.pool import MaxConnectionsExceeded, PooledSqliteDatabase
+from playhouse.pool import MaxConnectionsExceeded, _PooledSqliteDatabase
 
 from tasks import Word, apart, current, pause
 
@@ -50,9 +51,8 @@ COPIED_PAGES = 1000  # in a step of a backup: 4 MB, then a Ctrl-C is heard
 
 LOCK_POLL_SECONDS = 0.001  # how often a writer asks whether SQLite's lock is free
 LONG_STEPS = 200_000  # of SQLite's machine: about 10 ms, ten times what a page of a list takes
-UNAVAILABLE_SQLITE_CODES = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
+LOCKED_SQLITE_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+UNAVAILABLE_SQLITE_CODES = LOCKED_SQLITE_CODES | {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
@@ -100,16 +100,40 @@ class Gate:
                 self._free += 1
 
 
+class NothingOpened(Exception):
+    """The pool wants a new connection, which is to be opened first."""
+
+
+class Opened:
+    """What a pool stands on, here: it is handed the connection that a task has opened for it."""
+
+    opened: ContextVar[Any]
+
+    def _connect(self) -> Any:
+        connection = self.opened.get(None)
+        if connection is None:
+            raise NothingOpened
+        self.opened.set(None)
+        return connection
+
+    def open(self) -> Any:
+        """A new connection."""
+        return super()._connect()  # type: ignore[misc]
+
+
 class Gated:
     """A pool of connections, one for each task or thread, before which they queue up in turn.
 
-    The pool itself would have all who wait try again whenever a connection comes back.
+    The pool itself would have all who wait try again whenever a connection comes back, and would
+    open connections under its lock: while a server does not answer, or a file is locked, nobody
+    else would get one or give one back.
     """
 
     def __init__(self, *args: Any, max_connections: int, timeout: float, **options: Any) -> None:
         self.timeout_seconds = timeout
         self.gate = Gate(max_connections)
         self._current: ContextVar[_ConnectionState] = ContextVar("connection")
+        self.opened: ContextVar[Any] = ContextVar("opened")  # on its way to the pool
         super().__init__(*args, max_connections=max_connections, **options)  # type: ignore[call-arg]
 
     @property
@@ -136,7 +160,18 @@ class Gated:
             raise
 
     def _take(self, reuse_if_open: bool) -> bool:
-        return bool(super().connect(reuse_if_open))  # type: ignore[misc]
+        take = super().connect  # type: ignore[misc]
+        try:
+            return bool(take(reuse_if_open))
+        except NothingOpened:
+            with driver_errors:
+                self.opened.set(apart(self.open))  # type: ignore[attr-defined]
+        try:
+            return bool(take(reuse_if_open))
+        finally:  # another may have come back meanwhile
+            if left := self.opened.get(None):
+                self.opened.set(None)
+                left.close()
 
     def close(self) -> bool:
         """Give this task's connection back; whether it had one."""
@@ -146,7 +181,7 @@ class Gated:
         return had_one
 
 
-class Sqlite(Gated, PooledSqliteDatabase):
+class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
     """SQLite in WAL mode; every acknowledged commit is on disk, writers begin as writers."""
 
     may_come_back = False  # a file that cannot be opened now will not open later
@@ -157,14 +192,13 @@ class Sqlite(Gated, PooledSqliteDatabase):
     # Whether many rows are best inserted by one statement that is given them as JSON.
     inserts_json = False
 
-    field_types = {**PooledSqliteDatabase.field_types, "INSTANT": "TEXT"}
+    field_types = {**SqliteDatabase.field_types, "INSTANT": "TEXT"}
     native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
         self.pause: Callable[[float], None] = pause
         self.apart: Callable[..., list[Any]] = apart
         self._gives_up = self._gave_up = False  # what the query that runs does after LONG_STEPS
-        self.busy_milliseconds = round(timeout_seconds * 1000)
         super().__init__(
             path,
             max_connections=pool_size,
@@ -172,7 +206,7 @@ class Sqlite(Gated, PooledSqliteDatabase):
             lock_type="IMMEDIATE",
             check_same_thread=False,
             pragmas={
-                "busy_timeout": self.busy_milliseconds,
+                "busy_timeout": round(timeout_seconds * 1000),  # while it is opened
                 "journal_mode": "wal",
                 "synchronous": "full",
                 "foreign_keys": "on",
@@ -181,25 +215,25 @@ class Sqlite(Gated, PooledSqliteDatabase):
         )
 
     def begin(self, lock_type: str | None = None) -> None:
-        """Begin a transaction, once the writers of other processes let us.
+        """Begin a transaction, once the writers of other processes let us."""
+        begin = super().begin
+        self._once_unlocked(lambda: begin(lock_type))
 
-        SQLite's own way to wait sleeps longer and longer, up to 100 ms, while others who just came
-        get in. Asking every millisecond finds the gap between two writers sooner.
+    def _once_unlocked(self, call: Callable[[], R]) -> R:
+        """The result of a call, as soon as no lock of another process is in its way.
+
+        SQLite's own way to wait keeps the thread, and sleeps longer and longer, up to 100 ms, while
+        others who just came get in. Asking every millisecond finds a gap between them sooner.
         """
         deadline = time.monotonic() + self.timeout_seconds
-        connection = self.connection()
-        connection.execute("PRAGMA busy_timeout = 0")
-        try:
-            while True:
-                try:
-                    super().begin(lock_type)
-                    return
-                except peewee.OperationalError:
-                    if time.monotonic() > deadline:
-                        raise
-                    self.pause(LOCK_POLL_SECONDS)
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {self.busy_milliseconds}")
+        while True:
+            try:
+                return call()
+            except (peewee.OperationalError, sqlite3.OperationalError) as error:
+                is_locked = any(_sqlite_code(of) in LOCKED_SQLITE_CODES for of in _causes(error))
+                if not is_locked or time.monotonic() > deadline:
+                    raise
+                self.pause(LOCK_POLL_SECONDS)
 
     def fetch_all(self, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
         """Every row of a query; other tasks go on while one takes long.
@@ -207,20 +241,26 @@ class Sqlite(Gated, PooledSqliteDatabase):
         SQLite keeps the thread that asks it. So a query that turns out to be long is given up, and
         asked again in a thread of its own. In a transaction it is not: others would wait for that.
         """
-        connection = self.connection()  # which may take turns; from here to the rows there is none
-        self._gives_up = current() is not None and not self.in_transaction()
-        self._gave_up = False
-        try:
+        connection = self.connection()  # which may take turns
+        if self.in_transaction():
             return list(self.execute_sql(sql, values).fetchall())
+        try:
+            return self._once_unlocked(lambda: self._fetch_if_short(sql, values))
         except (peewee.OperationalError, sqlite3.OperationalError):
             if not self._gave_up:
                 raise
+        return self.apart(lambda: connection.execute(sql, values).fetchall())
+
+    def _fetch_if_short(self, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
+        self._gives_up, self._gave_up = current() is not None, False
+        try:
+            return list(self.execute_sql(sql, values).fetchall())
         finally:
             self._gives_up = False
-        return self.apart(lambda: connection.execute(sql, values).fetchall())
 
     def _add_conn_hooks(self, conn: sqlite3.Connection) -> None:
         super()._add_conn_hooks(conn)
+        conn.execute("PRAGMA busy_timeout = 0")
         conn.set_progress_handler(self._give_up, LONG_STEPS)
 
     def _give_up(self) -> bool:
@@ -254,9 +294,7 @@ class Sqlite(Gated, PooledSqliteDatabase):
     @staticmethod
     def says_not_now(error: BaseException) -> bool:
         """Whether an error of the driver says that trying again may help."""
-        # The extended code carries the plain one in its low byte.
-        code = getattr(error, "sqlite_errorcode", 0) or 0
-        return isinstance(error, sqlite3.Error) and code & 0xFF in UNAVAILABLE_SQLITE_CODES
+        return _sqlite_code(error) in UNAVAILABLE_SQLITE_CODES
 
     def settled_before(self) -> None:
         """No bound: with one writer at a time, changes appear in the order of their times."""
@@ -283,6 +321,12 @@ class Sqlite(Gated, PooledSqliteDatabase):
             ours.execute("BEGIN")
             ours.execute("SELECT 1 FROM sqlite_master").fetchone()  # the moment
             ours.backup(copy, pages=COPIED_PAGES)
+
+
+def _sqlite_code(error: BaseException) -> int:
+    """The code of an error of SQLite's driver; the extended one has the plain in its low byte."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(error, sqlite3.Error) and code else sqlite3.SQLITE_OK
 
 
 def _timed(call: Callable[..., Any], observe: Callable[[float], None]) -> Callable[..., Any]:
@@ -345,19 +389,20 @@ def is_unavailable(error: BaseException | None) -> bool:
 
     The error that follows from another (a failed rollback) counts as the other.
     """
-    while error is not None:
-        if isinstance(error, MaxConnectionsExceeded) or db.says_not_now(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        isinstance(of, MaxConnectionsExceeded) or db.says_not_now(of) for of in _causes(error)
+    )
 
 
-def _is_retryable(error: BaseException | None) -> bool:
+def _is_retryable(error: BaseException) -> bool:
+    return any(getattr(of, "sqlstate", None) in RETRYABLE_SQLSTATES for of in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it follows from, and so on."""
     while error is not None:
-        if getattr(error, "sqlstate", None) in RETRYABLE_SQLSTATES:
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def transaction(function: Callable[P, R]) -> Callable[P, R]:

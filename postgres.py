@@ -5,18 +5,17 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from peewee import Psycopg3Adapter
-from playhouse.pool import PooledPostgresqlDatabase
+from peewee import PostgresqlDatabase, Psycopg3Adapter
+from playhouse.pool import _PooledPostgresqlDatabase
 from psycopg.types.string import TextLoader
 
-from database import Gated, driver_errors, timed_cursor
-from tasks import apart, current
+from database import Gated, Opened, timed_cursor
+from tasks import current
 
 # SQLSTATE classes and codes that say "not now" and not "not like this": connection lost (08),
 # transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
@@ -64,23 +63,10 @@ def to_array(values: list[str]) -> str:
     return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
-class NothingOpened(Exception):
-    """The pool wants a new connection, which is to be opened first."""
-
-
 class Adapter(Psycopg3Adapter):
     """Opens PostgreSQL connections: UTC sessions, bounded waits, durable commits, ids as text."""
 
     def connect(self, db: "Postgres", **params: Any) -> PatientConnection:
-        """The connection this task has opened for peewee's pool; raises NothingOpened."""
-        opened = db.opened.get(None)
-        if opened is None:
-            raise NothingOpened
-        db.opened.set(None)
-        return opened
-
-    @staticmethod
-    def open(db: "Postgres") -> PatientConnection:
         """Open a connection."""
         connection = PatientConnection.connect(
             db.database,
@@ -103,7 +89,7 @@ class Adapter(Psycopg3Adapter):
         return connection
 
 
-class Postgres(Gated, PooledPostgresqlDatabase):
+class Postgres(Gated, _PooledPostgresqlDatabase, Opened, PostgresqlDatabase):
     """PostgreSQL through psycopg 3."""
 
     may_come_back = True  # a server that does not answer may be starting
@@ -114,39 +100,25 @@ class Postgres(Gated, PooledPostgresqlDatabase):
     inserts_json = True
 
     psycopg3_adapter = Adapter
-    field_types = {**PooledPostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
+    field_types = {**PostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
     native_types = frozenset({"BOOL", "INSTANT"})
     migration_lock = 0x6E787221  # any number, as long as no other program on the database takes it
 
     def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
-        # A task's new connection, on its way to the pool.
-        self.opened: ContextVar[PatientConnection | None] = ContextVar("opened")
         super().__init__(
             url, max_connections=pool_size, timeout=timeout_seconds, prefer_psycopg3=True
         )
-
-    def _take(self, reuse_if_open: bool) -> bool:
-        # A new one is opened before the pool is asked again, and not by the pool under its lock:
-        # while a server does not answer, nobody else would get a connection or give one back.
-        try:
-            return super()._take(reuse_if_open)
-        except NothingOpened:
-            with driver_errors:
-                self.opened.set(apart(Adapter.open, self))
-        try:
-            return super()._take(reuse_if_open)
-        finally:  # another may have come back meanwhile
-            if left := self.opened.get(None):
-                self.opened.set(None)
-                left.close()
 
     def _is_closed(self, conn: PatientConnection) -> bool:
         """Tell a dead kept connection without a round trip: an idle one has nothing to read.
 
         A server that went away, or asked us to leave, left something: an end of file or a notice.
         """
-        if not conn.closed and select.select([conn.fileno()], [], [], 0)[0]:
-            conn.close()
+        if not conn.closed:
+            look = select.poll()  # which, other than select, takes any number of a file
+            look.register(conn.fileno(), select.POLLIN)
+            if look.poll(0):
+                conn.close()
         return bool(conn.closed)
 
     def _can_reuse(self, conn: PatientConnection) -> bool:

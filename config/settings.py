@@ -22,7 +22,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     web_concurrency: int = 2  # processes
-    threads: int = 16  # in each process
+    threads: int = 32  # requests in hand at once, in each process
     log_level: str = "INFO"
     log_format: str = "text"
     db_pool_size: int = 2  # connections in each process
@@ -62,7 +62,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     env = Env()
     try:
         env.read_env(str(env_file), recurse=False)
-        threads = env.int("THREADS", 16, validate=validate.Range(1, 256))
+        threads = env.int("THREADS", 32, validate=validate.Range(1, 256))
         return Settings(
             database_url=env.str(
                 "DATABASE_URL", f"sqlite:///{VAR / 'meetings.db'}", validate=check_database_url

@@ -42,6 +42,10 @@ TOO_MUCH = "Too many large requests are on their way just now. Please try again.
 
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+# As the application knows it; it does not see every request.
+REQUEST_ID = re.compile(
+    rb"\r\nx-request-id:[ \t]*((?!nxr_)[A-Za-z0-9._-]{1,128})[ \t]*\r\n", re.IGNORECASE
+)
 EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 
 # What gunicorn itself refuses, before there is a request that could reach the application.
@@ -228,7 +232,8 @@ class BufferedWorker(Worker):
         self.hub.give_turns()
         now = time.monotonic()
         while self.requests and now - self.requests[0][2] > self.queue_seconds:
-            self._refuse_as_busy(self.requests.popleft()[0], TOO_BUSY)
+            connection, request, _ = self.requests.popleft()
+            self._refuse_as_busy(connection, request, TOO_BUSY)
         if now >= self.next_look or not self.alive:
             self.next_look = now + 1.0
             self.notify()
@@ -330,7 +335,7 @@ class BufferedWorker(Worker):
         if len(connection.arrived) <= READ_BYTES:  # so many connections there cannot be
             return
         if sum(len(other.arrived) for other in self.connections) > BUFFERED_BYTES:
-            self._refuse_as_busy(connection, TOO_MUCH)
+            self._refuse_as_busy(connection, bytes(connection.arrived[:HEAD_BYTES]), TOO_MUCH)
 
     def _finish(self, connection: Connection) -> None:
         """Go on after an answer: send the rest of it, read the next request, or hang up."""
@@ -376,10 +381,12 @@ class BufferedWorker(Worker):
         self._send(connection)
         self._finish(connection)
 
-    def _refuse_as_busy(self, connection: Connection, why: str) -> None:
-        self.log.warning("Refused a request: %s", why)
+    def _refuse_as_busy(self, connection: Connection, request: bytes, why: str) -> None:
         connection.busy = True
-        self._give(connection, refusal(503, "Service unavailable", "unavailable", why), False)
+        request_id = request_id_of(request)
+        self.log.warning("Refused request %s: %s", request_id, why)
+        answer = refusal(request_id, 503, "Service unavailable", "unavailable", why)
+        self._give(connection, answer, False)
 
     @staticmethod
     def _send(connection: Connection) -> None:
@@ -402,7 +409,7 @@ class BufferedWorker(Worker):
         except (errors.NoMoreData, StopIteration):
             return b"", False  # the caller hung up before its request was whole
         except Exception as error:  # of the request's form, or a bug below the application
-            return self._refusal(error), False
+            return self._refusal(request_id_of(request), error), False
 
     def _call_application(self, request: Any, connection: Connection, reply: Reply) -> bool:
         response, environ = wsgi.create(
@@ -420,27 +427,34 @@ class BufferedWorker(Worker):
                 parts.close()
         return not response.should_close()
 
-    def _refusal(self, error: Exception) -> bytes:
+    def _refusal(self, request_id: str, error: Exception) -> bytes:
         """The answer to a request too broken to reach the application, in the API's own envelope.
 
-        Neither the answer nor the log repeats what the caller sent: it may hold a key or an email.
+        Neither the answer nor the log repeats what the caller sent, but for its X-Request-Id: it
+        may hold a key or an email.
         """
         kind = type(error).__name__
         message = f"The request could not be read ({kind})."
         if not isinstance(error, errors.ParseException):
-            self.log.error("Error before the application", exc_info=error)
-            return refusal(500, "Internal Server Error", "internal_error", message)
-        self.log.warning("Refused a request before the application: %s", kind)
+            self.log.error("Error before the application: request %s", request_id, exc_info=error)
+            return refusal(request_id, 500, "Internal Server Error", "internal_error", message)
+        self.log.warning("Refused request %s before the application: %s", request_id, kind)
         status, title = next(
             (refusal for kind, refusal in REFUSALS.items() if isinstance(error, kind)),
             (400, "Bad Request"),
         )
-        return refusal(status, title, title.lower().replace(" ", "_"), message)
+        return refusal(request_id, status, title, title.lower().replace(" ", "_"), message)
 
 
-def refusal(status: int, title: str, code: str, message: str) -> bytes:
+def request_id_of(request: bytes) -> str:
+    """The X-Request-Id that a request asks for, if it is a sane one; else one of ours."""
+    head, _, _ = request.partition(b"\r\n\r\n")
+    asked = REQUEST_ID.search(head + b"\r\n")
+    return asked[1].decode() if asked else str(uuid4())
+
+
+def refusal(request_id: str, status: int, title: str, code: str, message: str) -> bytes:
     """A whole answer in the API's envelope, after which the connection is closed."""
-    request_id = str(uuid4())
     body = json.dumps(
         {
             "success": False,

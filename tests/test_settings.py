@@ -53,7 +53,7 @@ def test_what_is_not_set_has_its_default(tmp_path):
 
     assert settings.database_url == f"sqlite:///{ROOT / 'var' / 'meetings.db'}"
     assert (settings.host, settings.port, settings.web_concurrency) == ("127.0.0.1", 8000, 2)
-    assert (settings.threads, settings.db_pool_size) == (16, 2)
+    assert (settings.threads, settings.db_pool_size) == (32, 2)
     assert (settings.log_level, settings.log_format) == ("INFO", "text")
     assert settings.metrics is False
 

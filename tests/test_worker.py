@@ -260,6 +260,20 @@ def test_a_connection_outlives_many_requests_and_a_refusal(narrow, key):
     assert statuses == [400] * 5
 
 
+@pytest.mark.parametrize(
+    ("asked", "kept"), [("a-1_b.C", True), ("nxr_live_abc", False), ("a b", False), ("", False)]
+)
+def test_what_never_reaches_the_application_goes_by_the_callers_id_too(narrow, asked, kept):
+    sent = f"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-ID: {asked}\r\nbad header\r\n\r\n"
+
+    head, _, body = narrow.raw(sent.encode()).partition(b"\r\n\r\n")
+
+    answer = json.loads(body)
+    assert answer["code"] == "bad_request"
+    assert f"X-Request-Id: {answer['request_id']}".encode() in head
+    assert (answer["request_id"] == asked) == kept
+
+
 def test_a_caller_who_wants_it_closed_is_hung_up_on(narrow):
     answer = narrow.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 

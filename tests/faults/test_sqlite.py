@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from faults.site import new_site
 TIMEOUT = 0.5
 HOLD = """
 import sqlite3, sys
-file = sqlite3.connect(sys.argv[1], isolation_level=None)
-file.execute("BEGIN IMMEDIATE")
+file = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+for statement in sys.argv[2:]:
+    file.execute(statement)
 print("locked", flush=True)
 sys.stdin.read()
 """
@@ -30,14 +32,19 @@ def site(tmp_path):
 
 
 @contextmanager
-def locked(path):
-    """Another process holds the write lock."""
+def locked(path, *how):
+    """Another process holds the write lock, or what it is told to."""
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, path, *(how or ["BEGIN IMMEDIATE"])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout.readline() == "locked\n"
-    yield
-    holder.communicate("")
+    try:
+        yield
+    finally:
+        holder.communicate("")
 
 
 @lengths("seconds", 2, 20)
@@ -67,6 +74,28 @@ def test_locked_by_another_process_it_answers_503_in_time_and_still_reads(
     assert max(call.took for call in meanwhile if call.kind == "read") < 1
     assert load.recovery(ended) < 5
     assert sorted(server.workers_pids()) == workers
+
+
+def test_where_not_even_reading_is_possible_nobody_waits_for_another(site, serve, tell):
+    """The file is locked as a whole, before the server has opened it."""
+    how = ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "UPDATE leads SET email = email")
+    server = serve(site.url, DB_TIMEOUT_SECONDS=1)
+    with locked(site.path, *how), ThreadPoolExecutor(41) as pool:
+        began = time.monotonic()
+        waiting = [pool.submit(server.call, "GET", "/readyz") for _ in range(40)]
+        alive = []
+        while not all(call.done() for call in waiting):
+            asked = time.monotonic()
+            assert server.call("GET", "/healthz").status == 200
+            alive.append(time.monotonic() - asked)
+        answers = [call.result() for call in waiting]
+        took = time.monotonic() - began
+
+    tell(callers=40, told_within=f"{took:.1f} s", healthz_within=f"{max(alive):.2f} s")
+    assert {answer.status for answer in answers} == {503}
+    assert took < 4
+    assert max(alive) < 1
+    assert server.call("GET", "/readyz").status == 200
 
 
 @contextmanager
