@@ -206,13 +206,18 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
             lock_type="IMMEDIATE",
             check_same_thread=False,
             pragmas={
-                "busy_timeout": round(timeout_seconds * 1000),  # while it is opened
+                "busy_timeout": 0,  # see _once_unlocked
                 "journal_mode": "wal",
                 "synchronous": "full",
                 "foreign_keys": "on",
                 "cache_size": -512,  # KiB of each connection; the system's cache serves the rest
             },
         )
+
+    def open(self) -> sqlite3.Connection:
+        """A new connection, once the file can be read."""
+        connection: sqlite3.Connection = self._once_unlocked(super().open)
+        return connection
 
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction, once the writers of other processes let us."""
@@ -260,7 +265,6 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
 
     def _add_conn_hooks(self, conn: sqlite3.Connection) -> None:
         super()._add_conn_hooks(conn)
-        conn.execute("PRAGMA busy_timeout = 0")
         conn.set_progress_handler(self._give_up, LONG_STEPS)
 
     def _give_up(self) -> bool:
