@@ -70,7 +70,7 @@ from times import format_instant
 BODY_BYTES = 1024 * 1024
 ARRAY_BYTES = 8 * 1024 * 1024
 ARRAY_ROWS = 1000
-ROWS_A_TURN = 100  # that are judged before other requests have a turn: about 10 ms
+ROWS_A_TURN = 100  # that are judged before other requests have a turn: about 5 ms
 NOT_WHOLE = "The body did not arrive whole."
 JSON_DEPTH = 64
 # Instants as `2025-12-29T17:00:00Z`, and a line break at the end for whoever reads in a terminal.

@@ -78,7 +78,7 @@ class _Ids:
         with self._lock:
             ticks = self._last = max(milliseconds << 12 | rest * 4096 // 1_000_000, self._last + 1)
         head = (ticks >> 12) << 16 | 0x7000 | ticks & 0xFFF
-        # Nobody must be kept from guessing an id, and os.urandom would let another thread go first.
+        # Nobody must be kept from guessing an id, so there is no need to ask the system for it.
         tail = 0b10 << 62 | random.getrandbits(62)
         digits = f"{head:016x}{tail:016x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

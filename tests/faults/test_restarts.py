@@ -54,18 +54,28 @@ def test_at_sigterm_whatever_was_accepted_is_finished(empty_databases, serve, te
         stop_under_load(new_site(empty_databases()), serve, tell)
 
 
-def stop_under_load(site, serve, tell):
-    """One stop: nobody who was accepted is cut off, and what was begun is finished."""
-    server = serve(site.url)
+def terminate(server, site, seconds):
+    """SIGTERM under load, with requests half sent, whose rest comes `seconds` later.
+
+    Returns the load, when it was asked to stop, how long that took, and the answers to the halves.
+    """
     with Load(server, site) as load, half_sent(server, site.key) as finish:
         time.sleep(0.7)
         asked = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        time.sleep(seconds)
         answers = finish()
         server.process.communicate(timeout=20)
         took = time.monotonic() - asked
         load.running = False
+    return load, asked, took, answers
+
+
+def stop_under_load(site, serve, tell):
+    """One stop: nobody who was accepted is cut off, and what was begun is finished."""
+    server = serve(site.url)
+
+    load, asked, took, answers = terminate(server, site, 0.3)
 
     cut = [call for call in load.calls if call.began < asked and call.result in (HUNG_UP, HANGING)]
     tell(stopped_in=f"{took:.1f} s", **load.figures())
@@ -82,14 +92,7 @@ def test_after_sigterm_callers_are_answered_or_turned_away_at_once(tmp_path, ser
     site = new_site(f"sqlite:///{tmp_path / 'meetings.db'}")
     server = serve(site.url)
 
-    with Load(server, site) as load, half_sent(server, site.key) as finish:
-        time.sleep(0.5)
-        asked = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(2)
-        load.running = False
-        finish()
-        server.process.communicate(timeout=20)
+    load, asked, *_ = terminate(server, site, 2)
 
     turned_away = [c.took for c in load.calls if c.began > asked and isinstance(c.result, str)]
     tell(**load.figures(), turned_away_within=f"{max(turned_away):.2f} s")
