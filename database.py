@@ -192,8 +192,8 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
     # How a query takes a list as one value, so that its text does not hang on how many there are.
     list_sql = "IN (SELECT value FROM json_each(?))"
     list_value = staticmethod(json.dumps)
-    # Whether many rows are best inserted by one statement that is given them as JSON.
-    inserts_json = False
+    # Whether many rows to insert, or many askings of a query, are best given to it as JSON.
+    takes_json = False
 
     field_types = {**SqliteDatabase.field_types, "INSTANT": "TEXT"}
     native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
@@ -438,36 +438,40 @@ class Param(Node):
 
     def __init__(self, field: Field, name: str | None = None) -> None:
         self.name = name or field.column_name
+        self.field_type = field.field_type
         # Most values go to the driver as they are.
         self.convert = field.db_value if hasattr(field, "converted") else None
 
     def __sql__(self, ctx: Any) -> Any:
+        asked = ctx.state.asked  # see StatementOfEach
+        if asked is not None:
+            asked[self.name] = self
+            return ctx.literal(f'asked."{self.name}"')
         ctx._values.append(self)
         return ctx.literal(ctx.state.param or "?")
 
+    def column_type(self, field_types: dict[str, str]) -> str:
+        """The type of the column that its values are of, given how a database calls them."""
+        return field_types.get(self.field_type, self.field_type)
 
-class Count(Param):
-    """The place of a LIMIT or OFFSET in a prepared query."""
+
+class Plain(Param):
+    """The place of what is of no column, and goes to the driver as it is: a LIMIT, rows as JSON."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.convert = name, None
+        self.name, self.field_type, self.convert = name, "BIGINT", None
 
 
 class ListOf(Param):
     """The place of a list of values of a column; with what it is for in front."""
 
     def __init__(self, field: Field) -> None:
-        self.name, self.field_type = field.column_name, field.field_type
+        super().__init__(field)
         self.convert = db.obj.list_value
 
     def __sql__(self, ctx: Any) -> Any:
         ctx._values.append(self)
-        column_type = ctx.state.field_types.get(self.field_type, self.field_type)
-        return ctx.literal(db.obj.list_sql.format(type=column_type))
-
-
-class Rows(Count):
-    """The place of many rows, given as JSON."""
+        return ctx.literal(db.obj.list_sql.format(type=self.column_type(ctx.state.field_types)))
 
 
 def among(field: Field) -> Any:
@@ -487,8 +491,8 @@ def checked(condition: Any) -> Any:
 class Statement:
     """A peewee query as SQL text for one database, and what it takes to run and read it."""
 
-    def __init__(self, query: Any, database: Any) -> None:
-        self.sql, params = database.get_sql_context().sql(query).query()
+    def __init__(self, query: Any, database: Any, **options: Any) -> None:
+        self.sql, params = database.get_sql_context(**options).sql(query).query()
         self.binders = [_binder(param) for param in params]
         columns = getattr(query, "_returning", None) or ()
         self.names = tuple(_name(column) for column in columns)
@@ -520,13 +524,58 @@ class Statement:
 
     def rows(self, values: Row) -> list[Row]:
         """Run it and read every row, as a dict from column name to Python value."""
+        return self.read(self.fetch(self.bind(values)))
+
+    def fetch_each(self, many: list[Row]) -> list[list[tuple[Any, ...]]]:
+        """Run it for many sets of values and fetch the rows of each, as the driver gives them."""
+        return [self.fetch(self.bind(values)) for values in many]
+
+    def fetch(self, bound: list[Any]) -> list[tuple[Any, ...]]:
+        """Run it with bound values and fetch every row, as the driver gives it."""
         with driver_errors:  # SQLite may fail while rows are read, too
-            fetched = db.obj.fetch_all(self.sql, self.bind(values))
+            fetched: list[tuple[Any, ...]] = db.obj.fetch_all(self.sql, bound)
+        return fetched
+
+    def read(self, fetched: list[tuple[Any, ...]]) -> list[Row]:
+        """Rows as the driver gave them, as dicts from column name to Python value."""
         rows = [dict(zip(self.names, row, strict=True)) for row in fetched]
         for name, convert in self.converters:
             for row in rows:
                 row[name] = convert(row[name])
         return rows
+
+
+class StatementOfEach(Statement):
+    """A SELECT that is run once for many sets of values, which it is given as JSON; on PostgreSQL.
+
+    Each row comes with the place of the set of values that it is for.
+    """
+
+    def __init__(self, query: Any, database: Any) -> None:
+        asked: dict[str, Param] = {}
+        super().__init__(query, database, asked=asked)
+        self.constants = self.bind({})
+        self.binders = [_binder(param) for param in asked.values()]
+        self.asked = ("place", *asked)
+        types = database.get_context_options()["field_types"]
+        columns = [f'"{name}" {param.column_type(types)}' for name, param in asked.items()]
+        sets = f"json_to_recordset(%s) AS asked (place INTEGER, {', '.join(columns)})"
+        self.sql = f"SELECT asked.place, page.* FROM {sets}, LATERAL ({self.sql}) AS page"  # noqa: S608
+
+    def bind_each(self, many: list[Row]) -> list[Any]:
+        """The sets of values as the driver takes them, and the values that are the same for all."""
+        named = [
+            dict(zip(self.asked, (place, *self.bind(values)), strict=True))
+            for place, values in enumerate(many)
+        ]
+        return [orjson.dumps(named).decode(), *self.constants]
+
+    def fetch_each(self, many: list[Row]) -> list[list[tuple[Any, ...]]]:
+        """Run it for many sets of values and fetch the rows of each, as the driver gives them."""
+        fetched: list[list[tuple[Any, ...]]] = [[] for _ in many]
+        for row in self.fetch(self.bind_each(many)):
+            fetched[row[0]].append(row[1:])
+        return fetched
 
 
 def _binder(param: Any) -> tuple[str, Callable[[Any], Any] | None]:
@@ -558,9 +607,12 @@ class Prepared:
     def statement(self) -> Statement:
         """The query's SQL for the database in use."""
         if self._database is not db.obj:
-            self._statement = Statement(self.build(), db.obj)
+            self._statement = self._statement_for(db.obj)
             self._database = db.obj
         return self._statement
+
+    def _statement_for(self, database: Any) -> Statement:
+        return Statement(self.build(), database)
 
     def rows(self, **values: Any) -> list[Row]:
         """Every row of a SELECT."""
@@ -573,7 +625,7 @@ class Prepared:
 
     def row_or_none(self, **values: Any) -> Row | None:
         """The first row of a SELECT, or None."""
-        rows = self.statement().rows(values)
+        rows = self.rows(**values)
         return rows[0] if rows else None
 
     def run(self, **values: Any) -> int:
@@ -605,7 +657,7 @@ class Insert(Prepared):
     def _build_of_json(self) -> Any:
         like = peewee.SQL(f"NULL::{self.model._meta.table_name}")
         names = [peewee.SQL(field.column_name) for field in self.fields]
-        rows = Select([fn.json_populate_recordset(like, Rows("rows"))], names)
+        rows = Select([fn.json_populate_recordset(like, Plain("rows"))], names)
         return self._finish(self.model.insert_from(rows, self.fields))
 
     def _finish(self, query: Any) -> Any:
@@ -614,7 +666,7 @@ class Insert(Prepared):
 
     def run_many(self, rows: list[Row]) -> int:
         """Insert rows in their order, without waiting for each; returns how many were inserted."""
-        if not (rows and db.obj.inserts_json):
+        if not (rows and db.obj.takes_json):
             return super().run_many(rows)
         bind = self.statement().bind
         named = [dict(zip(self.names, bind(row), strict=True)) for row in rows]

@@ -97,7 +97,7 @@ class Postgres(Gated, _PooledPostgresqlDatabase, Opened, PostgresqlDatabase):
 
     list_sql = "= ANY(%s::{type}[])"
     list_value = staticmethod(to_array)
-    inserts_json = True
+    takes_json = True
 
     psycopg3_adapter = Adapter
     field_types = {**PostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}

@@ -8,12 +8,11 @@ from peewee import IntegrityError
 from database import Param, Prepared, Row, among, insert, transaction
 from models import ApiKey, Client, is_uuid, new_id
 from services.errors import InvalidApiKey, MissingApiKey, NameTaken, ServiceError, UnknownName
-from services.many import Together
+from services.many import ANYONE, Together
 from times import utc_now
 
 KEY_PREFIX = "nxr_live_"
 KEY_BYTES = 32
-ANY_CLIENT = ""  # whose keys are looked up together: it is not known yet
 
 INSERT_CLIENT = insert(Client)
 INSERT_KEY = insert(ApiKey)
@@ -54,7 +53,7 @@ def authenticate(api_key: str | None) -> str:
     """
     if not api_key:
         raise MissingApiKey()
-    return CLIENT_OF_KEY(ANY_CLIENT, _hash(api_key))
+    return CLIENT_OF_KEY(ANYONE, _hash(api_key))
 
 
 def _clients_of_keys(_: str, key_hashes: list[str]) -> list[str | ServiceError]:

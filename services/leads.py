@@ -16,7 +16,7 @@ from services.errors import (
     ServiceError,
     Unavailable,
 )
-from services.many import Judged, alone, in_parts
+from services.many import Joint, Judged, alone, in_parts
 from times import utc_now
 
 EDITABLE = (
@@ -49,20 +49,20 @@ UPDATE_LEAD = Prepared(
 )
 
 
-def _lead_where(field: Any, lock: bool = False) -> Prepared:
-    def build() -> Any:
-        of_client = Lead.client == Param(Lead.client)
-        query = Lead.select().where(
-            checked(of_client) if field is Lead.id else of_client, field == Param(field)
+def _lead_by_id() -> Any:
+    of_client = checked(Lead.client == Param(Lead.client))
+    return Lead.select().where(of_client, Lead.id == Param(Lead.id)).limit(1)
+
+
+LEAD_BY_ID = Joint(_lead_by_id)
+LEAD_BY_ID_LOCKED = Prepared(lambda: locked(_lead_by_id()))
+LEAD_BY_EXTERNAL_ID_LOCKED = Prepared(
+    lambda: locked(
+        Lead.select().where(
+            Lead.client == Param(Lead.client), Lead.external_id == Param(Lead.external_id)
         )
-        return locked(query) if lock else query
-
-    return Prepared(build)
-
-
-LEAD_BY_ID = _lead_where(Lead.id)
-LEAD_BY_ID_LOCKED = _lead_where(Lead.id, lock=True)
-LEAD_BY_EXTERNAL_ID_LOCKED = _lead_where(Lead.external_id, lock=True)
+    )
+)
 LEADS_BY_ID = Prepared(
     lambda: Lead.select().where(checked(Lead.client == Param(Lead.client)), among(Lead.id))
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from database import Row, db, is_unavailable, release
+from database import Prepared, Row, Statement, StatementOfEach, db, is_unavailable, release
 from services.errors import ServiceError
 from tasks import Word, pause
 
@@ -15,6 +15,7 @@ Judged = tuple[Row, dict[Any, Any]]
 
 # Large enough that the commits do not count, small enough that other writers do not wait long.
 ROWS_A_TRANSACTION = 500
+ANYONE = ""  # whose calls are carried out together, where it does not matter
 
 
 def in_parts(
@@ -133,3 +134,29 @@ class Together(Generic[R]):
             return self._carry_out(client_id, argument)
         except BaseException as error:  # raised again in the caller
             return error
+
+
+class Joint(Prepared):
+    """A prepared SELECT that is run once for all requests that meet, where the database takes that.
+
+    It must be quick whatever its values, since who asks with others waits for all of them; and have
+    a LIMIT, with which each is sure to be looked up by itself, along the index.
+    """
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        super().__init__(build)
+        self._together: Together[list[tuple[Any, ...]]] = Together(self._fetch_each)
+
+    def _statement_for(self, database: Any) -> Statement:
+        return (StatementOfEach if database.takes_json else Statement)(self.build(), database)
+
+    def rows(self, **values: Any) -> list[Row]:
+        """Every row."""
+        if db.takes_json and not db.in_transaction():
+            fetched = self._together(ANYONE, values)
+        else:
+            [fetched] = self._fetch_each(ANYONE, [values])
+        return self.statement().read(fetched)
+
+    def _fetch_each(self, _: str, many: list[Row]) -> list[Any]:
+        return self.statement().fetch_each(many)

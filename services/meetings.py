@@ -7,10 +7,11 @@ from typing import Any
 
 from peewee import JOIN, Tuple, fn
 
-from database import Count, Param, Prepared, Row, checked, db, locked
+from database import Param, Plain, Prepared, Row, checked, db, locked
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
 from services import timeline
 from services.errors import MeetingNotFound
+from services.many import Joint
 
 Key = tuple[str, Any, str]  # of a row in a list: the order, the instant it goes by, the id
 
@@ -64,9 +65,11 @@ def locked_with_lead(query: Any) -> Any:
     )
 
 
-MEETING_BY_ID = Prepared(
-    lambda: with_host_and_type(Meeting, ANSWERED).where(
-        checked(Meeting.client == Param(Meeting.client)), Meeting.id == Param(Meeting.id)
+MEETING_BY_ID = Joint(
+    lambda: (
+        with_host_and_type(Meeting, ANSWERED)
+        .where(checked(Meeting.client == Param(Meeting.client)), Meeting.id == Param(Meeting.id))
+        .limit(1)
     )
 )
 MEETING_BY_ID_LOCKED = Prepared(
@@ -202,10 +205,11 @@ def _page(
             query = query.where(key < cursor if descending else key > cursor)
         keys = (field, Meeting.id)
         return query.order_by(*(key.desc() if descending else key for key in keys)).limit(
-            Count("limit")
+            Plain("limit")
         )
 
-    return Prepared(build)
+    # A lead's latest or next are read off an index, however many it has.
+    return Joint(build) if filters == {"lead_id"} and statuses is None else Prepared(build)
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from database import Count, Param, Prepared, Row, insert
+from database import Param, Plain, Prepared, Row, insert
 from models import CHANNEL, SOURCE, Activity
 from times import utc_now
 
@@ -15,8 +15,8 @@ ACTIVITIES_OF_LEAD = Prepared(
         Activity.select()
         .where(Activity.client == Param(Activity.client), Activity.lead == Param(Activity.lead))
         .order_by(Activity.id)
-        .limit(Count("limit"))
-        .offset(Count("offset"))
+        .limit(Plain("limit"))
+        .offset(Plain("offset"))
     )
 )
 

@@ -13,7 +13,7 @@ from peewee import IntegrityError
 from playhouse.schema_diff import diff_models
 
 import database
-from database import Gate, db, fetch, transaction
+from database import Gate, StatementOfEach, db, fetch, transaction
 from models import TABLES, ExternalEvent, Lead, Meeting, new_id
 from services import bookings, clients, leads, meetings, migrations, timeline, users
 from times import utc_now
@@ -176,7 +176,10 @@ def explain(kind, app, database_url):
     def explain(prepared, **lists):
         statement = prepared.statement()
         prefix = "EXPLAIN QUERY PLAN " if kind == "sqlite" else "EXPLAIN "
-        rows = db.execute_sql(prefix + statement.sql, statement.bind(values | lists)).fetchall()
+        given = values | lists
+        is_joint = isinstance(statement, StatementOfEach)
+        bound = statement.bind_each([given] * 9) if is_joint else statement.bind(given)
+        rows = db.execute_sql(prefix + statement.sql, bound).fetchall()
         database.release()
         return "\n".join(str(row[-1]) for row in rows)
 
