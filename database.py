@@ -482,8 +482,9 @@ def among(field: Field) -> Any:
 def checked(condition: Any) -> Any:
     """A condition that rows are checked by and not found by: no index is used for it.
 
-    A planner that knows nothing of a client takes its rows for as few as those of an id, and would
-    as soon read all of them.
+    A planner that knows nothing of a client takes its rows for as few as those of an id, or of an
+    email, and would as soon read all of them. So where rows are found by anything else, the client
+    is checked, and the index begins with what they are found by.
     """
     return NodeList((condition, peewee.SQL("IS TRUE")), parens=True)
 

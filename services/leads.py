@@ -49,23 +49,17 @@ UPDATE_LEAD = Prepared(
 )
 
 
-def _lead_by_id() -> Any:
-    of_client = checked(Lead.client == Param(Lead.client))
-    return Lead.select().where(of_client, Lead.id == Param(Lead.id)).limit(1)
+def _found_by(condition: Any, *columns: Any) -> Any:
+    """The client's leads that are found by a condition on something else."""
+    return Lead.select(*columns).where(checked(Lead.client == Param(Lead.client)), condition)
 
 
-LEAD_BY_ID = Joint(_lead_by_id)
-LEAD_BY_ID_LOCKED = Prepared(lambda: locked(_lead_by_id()))
+LEAD_BY_ID = Joint(lambda: _found_by(Lead.id == Param(Lead.id)).limit(1))
+LEAD_BY_ID_LOCKED = Prepared(lambda: locked(_found_by(Lead.id == Param(Lead.id))))
 LEAD_BY_EXTERNAL_ID_LOCKED = Prepared(
-    lambda: locked(
-        Lead.select().where(
-            Lead.client == Param(Lead.client), Lead.external_id == Param(Lead.external_id)
-        )
-    )
+    lambda: locked(_found_by(Lead.external_id == Param(Lead.external_id)))
 )
-LEADS_BY_ID = Prepared(
-    lambda: Lead.select().where(checked(Lead.client == Param(Lead.client)), among(Lead.id))
-)
+LEADS_BY_ID = Prepared(lambda: _found_by(among(Lead.id)))
 
 
 def _latest_first(lead: Any) -> tuple[Any, ...]:
@@ -74,30 +68,23 @@ def _latest_first(lead: Any) -> tuple[Any, ...]:
 
 LEAD_BY_EMAIL = Prepared(
     lambda: (
-        Lead.select()
-        .where(Lead.client == Param(Lead.client), Lead.email_key == Param(Lead.email_key))
-        .order_by(*_latest_first(Lead))
-        .limit(1)
+        _found_by(Lead.email_key == Param(Lead.email_key)).order_by(*_latest_first(Lead)).limit(1)
     )
 )
 
 
 def _latest_of_each_email() -> Any:
     place = fn.ROW_NUMBER().over(partition_by=[Lead.email_key], order_by=[*_latest_first(Lead)])
-    ranked = Lead.select(Lead.id, place.alias("place")).where(
-        Lead.client == Param(Lead.client), among(Lead.email_key)
-    )
+    ranked = _found_by(among(Lead.email_key), Lead.id, place.alias("place"))
     latest = Select((ranked,), (ranked.c.id,)).where(ranked.c.place == 1)
-    return Lead.select().where(checked(Lead.client == Param(Lead.client)), Lead.id.in_(latest))
+    return _found_by(Lead.id.in_(latest))
 
 
 LEADS_BY_EMAIL = Prepared(_latest_of_each_email)
 
 
 OWNERS_OF_EXTERNAL_IDS = Prepared(
-    lambda: Lead.select(Lead.id, Lead.external_id).where(
-        Lead.client == Param(Lead.client), among(Lead.external_id)
-    )
+    lambda: _found_by(among(Lead.external_id), Lead.id, Lead.external_id)
 )
 
 
@@ -256,7 +243,8 @@ def update(client_id: str, lead_id: str, given: Row) -> Row:
 
 def list_leads(client_id: str, query: Row) -> tuple[list[Row], bool]:
     """A page of the client's leads, latest updated first, and whether there are more."""
-    select = Lead.select().where(Lead.client == client_id)
+    of_client = Lead.client == client_id
+    select = Lead.select().where(checked(of_client) if "email" in query else of_client)
     if "email" in query:
         select = select.where(Lead.email_key == query["email"].lower())
     if "search" in query:

@@ -158,6 +158,7 @@ def explain(kind, app, database_url):
         "lead_email": "lead7@example.com",
         "email_key": "lead7@example.com",
         "host_email": "host@example.com",
+        "host_id": meeting["host_id"],
         "external_calendar_provider": "ghl",
         "external_event_id": "seeded-50",
         "provider": "ghl",
@@ -191,6 +192,8 @@ def explain(kind, app, database_url):
 WHOLE_TABLE = (
     r"Seq Scan on (meetings|leads|external_events|activities)|SCAN (t1|t4|t5|t6)\b(?! LEFT-JOIN)"
 )
+# An index of all leads or meetings of a client.
+OF_ALL = r"(leads|meetings)_client_id_(updated|starts)_at"
 PRIMARY = "sqlite_autoindex_"
 PAGES = [
     *((frozenset({name}), None) for name in meetings.FILTERS if name != "host_id"),
@@ -226,8 +229,8 @@ class TestPlans:
     @pytest.mark.parametrize(
         ("filters", "statuses", "index"),
         [
-            ({"lead_id"}, None, "meetings_client_id_lead_id_starts_at_id"),
-            ({"lead_email"}, None, "leads_client_id_email_key"),
+            ({"lead_id"}, None, "meetings_lead_id_starts_at_id"),
+            ({"lead_email"}, None, "leads_email_key_client_id"),
             ({"host_email"}, None, "meetings_of_host"),
             ({"external_event_id"}, None, "meetings_of_half_a_pair"),
             (set(), {"cancelled"}, "meetings_with_outcome"),
@@ -263,8 +266,8 @@ class TestPlans:
     @pytest.mark.parametrize(
         ("prepared", "index"),
         [
-            (leads.LEAD_BY_EMAIL, "leads_client_id_email_key_updated_at_created_at_id"),
-            (leads.LEAD_BY_EXTERNAL_ID_LOCKED, "leads_client_id_external_id"),
+            (leads.LEAD_BY_EMAIL, "leads_email_key_client_id"),
+            (leads.LEAD_BY_EXTERNAL_ID_LOCKED, "leads_external_id_client_id"),
             (bookings.MEETING_OF_EXTERNAL_EVENT, "external_events"),
             (timeline.ACTIVITIES_OF_LEAD, "activities_lead_id_id"),
         ],
@@ -278,7 +281,11 @@ class TestPlans:
     @pytest.mark.parametrize(
         ("prepared", "lists", "index"),
         [
-            (leads.LEADS_BY_EMAIL, {"email_key": ["lead7@example.com"] * 9}, "leads_client_id_em"),
+            (
+                leads.LEADS_BY_EMAIL,
+                {"email_key": ["lead7@example.com"] * 9},
+                "leads_email_key_client_id",
+            ),
             (leads.LEADS_BY_EMAIL, {"email_key": ["lead7@example.com"] * 9}, PRIMARY + "leads"),
             (leads.LEADS_BY_ID, {"id": [new_id()] * 9}, PRIMARY + "leads"),
             (bookings.EXTERNAL_EVENTS, {"event_id": ["a"] * 9}, PRIMARY + "external_events"),
@@ -300,17 +307,39 @@ class TestPlans:
         [
             (leads.LEADS_BY_ID, {"id": [new_id()] * 9}),
             (leads.LEAD_BY_ID, {}),
+            (leads.LEADS_BY_EMAIL, {"email_key": ["lead7@example.com"] * 9}),
+            (leads.LEAD_BY_EMAIL, {}),
+            (leads.OWNERS_OF_EXTERNAL_IDS, {"external_id": ["a"] * 9}),
+            (leads.LEAD_BY_EXTERNAL_ID_LOCKED, {}),
+            (bookings.EXTERNAL_EVENTS, {"event_id": ["a"] * 9}),
+            (bookings.MEETING_OF_EXTERNAL_EVENT, {}),
             (bookings.MEETINGS_LOCKED, {"id": [new_id()] * 9}),
             (meetings.MEETING_BY_ID, {}),
         ],
     )
-    def test_what_has_an_id_is_never_looked_for_among_all_of_a_client(
+    def test_what_is_one_of_many_is_never_looked_for_among_all_of_a_client(
         self, explain, prepared, lists
     ):
         """Also by a planner that takes the rows of a client it has not seen for a handful."""
         plan = explain(prepared, **lists, client_id=new_id())
 
-        assert "updated_at" not in plan, plan
+        assert not re.search(OF_ALL, plan), plan
+
+    @pytest.mark.parametrize("few", sorted(meetings.FEW))
+    @pytest.mark.parametrize("more", [None, "starts_after", "updated_after", "settled_before"])
+    @pytest.mark.parametrize("statuses", [None, frozenset({"confirmed"}), frozenset({"no_show"})])
+    def test_few_meetings_are_not_looked_for_among_all_of_a_client(
+        self, explain, few, more, statuses
+    ):
+        """However they are ordered, and read on; seen by the planner before, or not."""
+        filters = frozenset({few, more} - {None})
+        for order in meetings.ORDERS:
+            for after_cursor in (False, True):
+                page = meetings._page(filters, statuses, order, after_cursor)
+                for client in ({}, {"client_id": new_id()}):
+                    plan = explain(page, **client)
+
+                    assert not re.search(OF_ALL, plan), plan
 
 
 class TestGate:
