@@ -6,6 +6,7 @@ nowhere else.
 """
 
 import json
+import math
 import random
 import sqlite3
 import threading
@@ -202,6 +203,9 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
         self.pause: Callable[[float], None] = pause
         self.apart: Callable[..., list[Any]] = apart
         self._gives_up = self._gave_up = False  # what the query that runs does after LONG_STEPS
+        self._writer = Gate(1)
+        self.wait_to_write = self._writer.enter
+        self._begin_by = math.inf  # when the one whose turn it is to write has waited enough
         super().__init__(
             path,
             max_connections=pool_size,
@@ -222,18 +226,39 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
         connection: sqlite3.Connection = self._once_unlocked(super().open)
         return connection
 
+    @contextmanager
+    def turn_to_write(self) -> Iterator[None]:
+        """Wait, without a connection, until no other task or thread of this process is writing.
+
+        SQLite would let none but one write anyway; and where the writer of another process keeps
+        all waiting, one connection waits for it, and the others are there for who reads.
+        """
+        if self.in_transaction():
+            yield
+            return
+        release()
+        deadline = time.monotonic() + self.timeout_seconds
+        if not self.wait_to_write(self.timeout_seconds):
+            raise MaxConnectionsExceeded("no turn to write came in time")
+        self._begin_by = deadline
+        try:
+            yield
+        finally:
+            self._begin_by = math.inf
+            self._writer.leave()
+
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction, once the writers of other processes let us."""
         begin = super().begin
-        self._once_unlocked(lambda: begin(lock_type))
+        self._once_unlocked(lambda: begin(lock_type), self._begin_by)
 
-    def _once_unlocked(self, call: Callable[[], R]) -> R:
+    def _once_unlocked(self, call: Callable[[], R], deadline: float = math.inf) -> R:
         """The result of a call, as soon as no lock of another process is in its way.
 
         SQLite's own way to wait keeps the thread, and sleeps longer and longer, up to 100 ms, while
         others who just came get in. Asking every millisecond finds a gap between them sooner.
         """
-        deadline = time.monotonic() + self.timeout_seconds
+        deadline = min(deadline, time.monotonic() + self.timeout_seconds)
         while True:
             try:
                 return call()
@@ -286,6 +311,7 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
                 return super().cursor(factory)
 
         self.connect_params["factory"] = TimedConnection
+        self.wait_to_write = _timed(self.wait_to_write, observe)
         self.pause = _timed(pause, observe)
         self.apart = _timed(apart, observe)
 
@@ -422,7 +448,7 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with db.atomic():
+                with db.turn_to_write(), db.atomic():
                     return function(*args, **kwargs)
             except PeeweeException as error:
                 if attempt == ATTEMPTS or not _is_retryable(error):

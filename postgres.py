@@ -4,7 +4,7 @@ import select
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,10 @@ class Postgres(Gated, _PooledPostgresqlDatabase, Opened, PostgresqlDatabase):
     def fetch_all(self, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
         """Every row of a query; other tasks go on meanwhile."""
         return list(self.execute_sql(sql, values).fetchall())
+
+    def turn_to_write(self) -> AbstractContextManager[None]:
+        """Nothing to wait for: PostgreSQL lets many write."""
+        return nullcontext()
 
     def settled_before(self) -> datetime:
         """The instant before which no change can appear any more that is not visible already.

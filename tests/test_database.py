@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ import database
 from database import Gate, StatementOfEach, db, fetch, transaction
 from models import TABLES, ExternalEvent, Lead, Meeting, new_id
 from services import bookings, clients, leads, meetings, migrations, timeline, users
+from tasks import pause
 from times import utc_now
 
 
@@ -435,6 +437,36 @@ def test_a_write_transaction_begins_as_one(kind, app, database_url):
             other.execute("BEGIN IMMEDIATE")
         other.close()
     database.release()
+
+
+def test_who_waits_to_write_leaves_a_connection_to_who_reads(kind, api, carry_out, database_url):
+    if kind == "postgresql":
+        pytest.skip("SQLite's matter")
+    lead = api.new_lead()
+    took, told = [], []
+
+    def write(number):
+        try:
+            leads.update(api.client_id, lead["id"], {"company": f"{number}"})
+        except Exception as error:
+            told.append(database.is_unavailable(error))
+        database.release()
+
+    def read():
+        began = time.monotonic()
+        for _ in range(10):
+            leads.find(api.client_id, lead["id"])
+            database.release()
+            pause()
+        took.append(time.monotonic() - began)
+
+    holder = hold_write_lock(kind, database_url)
+    with using(database_url, pool_size=2, timeout_seconds=0.5):
+        carry_out(*[partial(write, number) for number in range(5)], read)
+    holder.close()
+
+    assert told == [True] * 5
+    assert took[0] < 0.3
 
 
 def test_a_deadlock_is_run_again_inside_the_service(kind, api):
