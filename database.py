@@ -500,6 +500,12 @@ class ListOf(Param):
         return ctx.literal(db.obj.list_sql.format(type=self.column_type(ctx.state.field_types)))
 
 
+def literal(word: str) -> Any:
+    """A word of ours as part of a query's text, for a plan that is made for all values to know."""
+    assert word.replace("_", "").isalpha(), word
+    return peewee.SQL(f"'{word}'")
+
+
 def among(field: Field) -> Any:
     """That the field has one of a list of values, which is given under the column's name."""
     return NodeList((field, ListOf(field)), parens=True)

@@ -76,11 +76,13 @@ class Adapter(Psycopg3Adapter):
         )
         # The server's own limits answer first and say why; ours is for a server that is silent.
         connection.patience = db.timeout_seconds + 1
+        # Plans are made once, for all values: one for a client's own would hang on how many of its
+        # rows the last ANALYZE saw, and be made again each time.
         connection.execute(
             "SELECT set_config(name, value, false) FROM (VALUES"
             " ('timezone', 'UTC'), ('synchronous_commit', 'on'), ('statement_timeout', %(wait)s),"
             " ('lock_timeout', %(wait)s), ('idle_in_transaction_session_timeout', %(wait)s),"
-            " ('application_name', %(name)s)"
+            " ('plan_cache_mode', 'force_generic_plan'), ('application_name', %(name)s)"
             ") AS settings (name, value)",
             {"wait": f"{round(db.timeout_seconds * 1000)}ms", "name": APPLICATION_NAME},
         )

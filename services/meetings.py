@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import JOIN, Tuple, fn
 
-from database import Param, Plain, Prepared, Row, checked, db, locked
+from database import Param, Plain, Prepared, Row, checked, db, literal, locked
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
 from services import timeline
 from services.errors import MeetingNotFound
@@ -236,7 +236,7 @@ def _conditions(filters: frozenset[str], statuses: frozenset[str] | None) -> lis
         conditions.append(_is_shown_as(statuses))
         if not statuses & {"scheduled", "confirmed"}:
             # Says so in the words of the index that holds only those.
-            conditions.append(Meeting.status != "scheduled")
+            conditions.append(Meeting.status != literal("scheduled"))
     return conditions
 
 

@@ -1,5 +1,6 @@
 """Storage: migrations, constraints, plans, durability, transactions, and life without it."""
 
+import itertools
 import re
 import sqlite3
 import threading
@@ -176,13 +177,21 @@ def explain(kind, app, database_url):
         ),
     }
 
-    def explain(prepared, **lists):
-        statement = prepared.statement()
-        prefix = "EXPLAIN QUERY PLAN " if kind == "sqlite" else "EXPLAIN "
-        given = values | lists
+    def explain(prepared, **given):
+        """The plan for all values, as it is made in use; the one for a `client_id`, if given."""
+        statement, bound = prepared.statement(), values | given
         is_joint = isinstance(statement, StatementOfEach)
-        bound = statement.bind_each([given] * 9) if is_joint else statement.bind(given)
-        rows = db.execute_sql(prefix + statement.sql, bound).fetchall()
+        bound = statement.bind_each([bound] * 9) if is_joint else statement.bind(bound)
+        if kind == "sqlite":
+            rows = db.execute_sql("EXPLAIN QUERY PLAN " + statement.sql, bound).fetchall()
+        elif "client_id" in given:
+            db.execute_sql("SET plan_cache_mode = force_custom_plan")
+            rows = db.execute_sql("EXPLAIN " + statement.sql, bound).fetchall()
+            db.execute_sql("SET plan_cache_mode = force_generic_plan")
+        else:
+            numbers = itertools.count(1)
+            numbered = re.sub("%s", lambda _: f"${next(numbers)}", statement.sql)
+            rows = db.execute_sql("EXPLAIN (GENERIC_PLAN) " + numbered).fetchall()
         database.release()
         return "\n".join(str(row[-1]) for row in rows)
 
