@@ -571,7 +571,7 @@ class Statement:
 
     def read(self, fetched: list[tuple[Any, ...]]) -> list[Row]:
         """Rows as the driver gave them, as dicts from column name to Python value."""
-        rows = [dict(zip(self.names, row, strict=True)) for row in fetched]
+        rows = [dict(zip(self.names, row, strict=False)) for row in fetched]  # strict takes time
         for name, convert in self.converters:
             for row in rows:
                 row[name] = convert(row[name])
