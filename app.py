@@ -64,7 +64,7 @@ from services.errors import (
     Unavailable,
 )
 from services.many import Judged
-from tasks import pause
+from tasks import in_turns
 from times import format_instant
 
 BODY_BYTES = 1024 * 1024
@@ -480,9 +480,8 @@ def take_many(intake: Intake, items: list[Any]) -> Response:
     if wrong:
         raise InvalidRequest(wrong)
     judged = []
-    for start in range(0, len(items), ROWS_A_TURN):
-        judged += [judge(intake.schema, item) for item in items[start : start + ROWS_A_TURN]]
-        pause()
+    for part in in_turns(items, ROWS_A_TURN):
+        judged += [judge(intake.schema, item) for item in part]
     stored = intake.store_many(g.client_id, judged)
     results = [
         refused(index, result)

@@ -12,13 +12,14 @@ import selectors
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Task(greenlet):
@@ -129,6 +130,13 @@ def pause(seconds: float = 0) -> None:
         task.hub.wait(task, seconds)
     else:
         task.hub.wait_for_others(task)
+
+
+def in_turns(items: list[T], size: int) -> Iterator[list[T]]:
+    """Parts of a list, of a size; others go on after each."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+        pause()
 
 
 def apart(function: Callable[..., R], *arguments: Any) -> R:

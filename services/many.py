@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from database import Prepared, Row, Statement, StatementOfEach, db, is_unavailable, release
 from services.errors import ServiceError
-from tasks import Word, pause
+from tasks import Word, in_turns, pause
 
 R = TypeVar("R")
 
@@ -23,10 +23,9 @@ def in_parts(
 ) -> list[R]:
     """Store rows by a function that takes a transaction for each part of them."""
     results = []
-    for start in range(0, len(rows), ROWS_A_TRANSACTION):
-        results += store(client_id, rows[start : start + ROWS_A_TRANSACTION])
+    for part in in_turns(rows, ROWS_A_TRANSACTION):
+        results += store(client_id, part)
         release()  # to whoever waits
-        pause()
     return results
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import psycopg
 import pytest
 from conftest import booking, hold_write_lock, using
-from peewee import IntegrityError
+from peewee import IntegrityError, OperationalError
 from playhouse.schema_diff import diff_models
 
 import database
@@ -388,6 +388,23 @@ class TestGate:
 
         assert gate.enter(0)
         assert not gate.enter(0)
+
+    def test_a_connection_takes_one_place_and_gives_it_back_once(self, app, database_url):
+        with using(database_url, pool_size=2):
+            db.connect()
+            db.connect(reuse_if_open=True)
+            db.close()
+            db.close()
+
+            assert db.gate._free == 2
+
+    def test_who_cannot_connect_gives_the_place_back(self, app):
+        with using("postgresql://nobody@127.0.0.1:1/none", pool_size=2):
+            for _ in range(3):
+                with pytest.raises(OperationalError):
+                    db.connect()
+
+            assert db.gate._free == 2
 
 
 class TestConstraints:
