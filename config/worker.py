@@ -190,18 +190,15 @@ class BufferedWorker(Worker):
             listener.setblocking(False)
         self.selector.register(self.PIPE[0], selectors.EVENT_READ)  # signals are written there
         while self.alive and self.ppid == os.getppid():
-            self._accept_while(
-                len(self.connections) < self.cfg.worker_connections
-                and time.monotonic() >= self.accept_at
-            )
+            self._accept_while(self._has_room() and time.monotonic() >= self.accept_at)
             self._turn()
         self.alive = False
         self._finish_all()
 
     def _finish_all(self) -> None:
-        while self.accepting and self._accept_one():
-            pass  # the system has let them in already
         self._accept_while(False)
+        while self._has_room() and self._accept_one():
+            pass  # the system has let them in already, and no other worker may be left for them
         for listener in self.sockets:
             listener.close()  # once all workers have, further callers are turned away at once
         now = time.monotonic()
@@ -213,7 +210,7 @@ class BufferedWorker(Worker):
 
     def _turn(self) -> None:
         """Do what there is to do, waiting for it for a while."""
-        yields = not self.accepting and len(self.connections) < self.cfg.worker_connections
+        yields = not self.accepting and self._has_room()
         patience = YIELD_SECONDS if yields else QUEUE_LOOK_SECONDS if self.requests else 1.0
         for key, events in self.hub.look_out(patience):
             if isinstance(key.data, Connection):
@@ -249,6 +246,10 @@ class BufferedWorker(Worker):
                 self._proceed(connection)
             else:
                 self._drop(connection)
+
+    def _has_room(self) -> bool:
+        most: int = self.cfg.worker_connections
+        return len(self.connections) < most
 
     def _accept_while(self, wanted: bool) -> None:
         if wanted != self.accepting:
