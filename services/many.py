@@ -16,6 +16,9 @@ Judged = tuple[Row, dict[Any, Any]]
 # Large enough that the commits do not count, small enough that other writers do not wait long.
 ROWS_A_TRANSACTION = 500
 ANYONE = ""  # whose calls are carried out together, where it does not matter
+# Rows that are asked for at once by requests which meet, as many as one may ask for alone; and by
+# one of them, since more take long however they are asked for.
+ROWS_TOGETHER, ROWS_OF_ONE = 1000, 201
 
 
 def in_parts(
@@ -63,15 +66,19 @@ class Together(Generic[R]):
     ServiceError it ends in; `carry_out` does one, where there is a shorter way for one. Where many
     fail as a whole, each call is done by itself, so that nobody pays for another's fault. Where the
     database is not to be had, all who wait by then are told so, and nobody waits longer than the
-    first.
+    first. Those carried out together weigh `most` at most, by what `weigh` says of each argument;
+    one alone may weigh more.
     """
 
     def __init__(
         self,
         carry_out_all: Callable[[str, list[Any]], list[R | ServiceError]],
         carry_out: Callable[[str, Any], R] | None = None,
+        weigh: Callable[[Any], float] = lambda argument: 0,
+        most: float = 0,
     ) -> None:
         self._carry_out_all = carry_out_all
+        self._weigh, self._most = weigh, most
         self._carry_out = carry_out or self._carry_out_as_many
         self._lock = Lock()  # over the two below
         self._waiting: list[_Call] = []
@@ -101,8 +108,7 @@ class Together(Generic[R]):
 
     def _lead(self, client_id: str) -> None:
         with self._lock:
-            calls = [call for call in self._waiting if call.client_id == client_id]
-            self._waiting = [call for call in self._waiting if call.client_id != client_id]
+            calls = self._take(client_id)
         outcomes: list[Any] = self._outcomes(client_id, [call.argument for call in calls])
         with self._lock:
             if isinstance(outcomes[0], BaseException) and is_unavailable(outcomes[0]):
@@ -115,6 +121,18 @@ class Together(Generic[R]):
             call.done, call.outcome = True, outcome
         for call in next_to_lead + calls:  # first who keeps the database at work
             call.turn.give()
+
+    def _take(self, client_id: str) -> list[_Call]:
+        """Those who wait and are a client's, as many as may be carried out together."""
+        taken: list[_Call] = []
+        left: list[_Call] = []
+        weight = 0.0
+        for call in self._waiting:
+            weight += self._weigh(call.argument) if call.client_id == client_id else 0
+            fits = call.client_id == client_id and (weight <= self._most or not taken)
+            (taken if fits else left).append(call)
+        self._waiting = left
+        return taken
 
     def _outcomes(self, client_id: str, arguments: list[Any]) -> list[Any]:
         if len(arguments) > 1:
@@ -144,14 +162,17 @@ class Joint(Prepared):
 
     def __init__(self, build: Callable[[], Any]) -> None:
         super().__init__(build)
-        self._together: Together[list[tuple[Any, ...]]] = Together(self._fetch_each)
+        self._together: Together[list[tuple[Any, ...]]] = Together(
+            self._fetch_each, weigh=_rows_asked, most=ROWS_TOGETHER
+        )
 
     def _statement_for(self, database: Any) -> Statement:
         return (StatementOfEach if database.takes_json else Statement)(self.build(), database)
 
     def rows(self, **values: Any) -> list[Row]:
         """Every row."""
-        if db.takes_json and not db.in_transaction():
+        may_join = db.takes_json and not db.in_transaction()
+        if may_join and _rows_asked(values) <= ROWS_OF_ONE:
             fetched = self._together(ANYONE, values)
         else:
             [fetched] = self._fetch_each(ANYONE, [values])
@@ -159,3 +180,8 @@ class Joint(Prepared):
 
     def _fetch_each(self, _: str, many: list[Row]) -> list[Any]:
         return self.statement().fetch_each(many)
+
+
+def _rows_asked(values: Row) -> int:
+    limit: int = values.get("limit", 1)
+    return limit

@@ -75,6 +75,20 @@ def test_lists_of_leads(kind, seeded, carry_out, count_queries):
     assert len(queries) == (1 if kind == "postgresql" else len(asked))
 
 
+def test_no_more_rows_are_asked_for_together_than_by_one_who_may(
+    kind, seeded, carry_out, count_queries
+):
+    limits = [200] * 6 + [1000] * 2
+
+    with count_queries() as queries:
+        found = asked_together(
+            carry_out, [partial(page, *seeded[4][:2], limit=limit) for limit in limits]
+        )
+
+    assert found == [(seeded[4][2], None)] * 8
+    assert len(queries) == (4 if kind == "postgresql" else 8)  # 4, 2, and each by itself
+
+
 def test_lists_that_are_not_alike(seeded, carry_out):
     """Each keeps its own limit, order and cursor."""
     client_id, lead_id, ids = seeded[4]

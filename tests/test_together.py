@@ -20,12 +20,12 @@ pytestmark = pytest.mark.usefixtures("app")  # whoever calls gives a connection 
 class Work:
     """What is carried out; the first call waits until the others have queued up behind it."""
 
-    def __init__(self, waiting_for):
+    def __init__(self, waiting_for, **options):
         self.alone, self.joint = [], []
         self.queued = threading.Semaphore(0)
         self.waiting_for = waiting_for
         self.fault = None
-        self.together = Together(self.all, self.one)
+        self.together = Together(self.all, self.one, **options)
 
     def one(self, client_id, argument):
         if not self.alone and not self.joint:
@@ -112,6 +112,18 @@ def test_calls_of_different_clients_are_not_mixed():
 
     assert outcomes == ["aa", "bb", "ee", "ff", "gg"]
     assert {client: sorted(of) for client, of in work.joint} == {"c": ["b", "f"], "d": ["e", "g"]}
+
+
+def test_no_more_are_carried_out_together_than_may_be():
+    work = Work(waiting_for=6, weigh=len, most=3)
+    arguments = ["a", "b", "cc", "d", "eeeee", "ff", "g"]
+
+    outcomes = work.call_all([("c", argument) for argument in arguments])
+
+    assert outcomes == [argument * 2 for argument in arguments]
+    assert sorted(sum((of for _, of in work.joint), work.alone)) == sorted(arguments)
+    assert work.joint
+    assert all(sum(map(len, together)) <= 3 for _, together in work.joint)
 
 
 def test_where_all_fail_each_is_done_alone_and_the_wrong_one_alone_pays():
