@@ -315,6 +315,7 @@ class Meeting(Table):
 
 # Indexes that leave out most rows, and so cost a booking nothing.
 Meeting.add_index(
+    Meeting.client,
     Meeting.host,
     Meeting.starts_at,
     Meeting.id,

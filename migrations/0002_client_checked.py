@@ -1,4 +1,4 @@
-"""What is found by an email, an id elsewhere, a lead or a host has an index that begins with this.
+"""What is found by an email, an id elsewhere or a lead has an index that begins with this.
 
 PostgreSQL takes the rows of a client that no ANALYZE has seen for a handful, and SQLite knows of no
 client how many it has. As long as the client came first, either might take another index that does,
@@ -15,10 +15,6 @@ BEFORE = {
     "meetings_client_id_lead_id_starts_at_id": (
         'CREATE INDEX {} ON "meetings" ("client_id", "lead_id", "starts_at", "id")'
     ),
-    "meetings_of_host": (
-        'CREATE INDEX {} ON "meetings" ("client_id", "host_id", "starts_at", "id")'
-        ' WHERE ("host_id" IS NOT NULL)'
-    ),
     "meetings_of_half_a_pair": (
         'CREATE INDEX {} ON "meetings" ("client_id", "external_event_id")'
         ' WHERE ("external_calendar_provider" IS NULL)'
@@ -31,9 +27,6 @@ AFTER = {
     ),
     "meetings_lead_id_starts_at_id": (
         'CREATE INDEX {} ON "meetings" ("lead_id", "starts_at", "id")'
-    ),
-    "meetings_of_host": (
-        'CREATE INDEX {} ON "meetings" ("host_id", "starts_at", "id") WHERE ("host_id" IS NOT NULL)'
     ),
     "meetings_of_half_a_pair": (
         'CREATE INDEX {} ON "meetings" ("external_event_id")'

@@ -1,5 +1,6 @@
 """Many rows at once: those of an array, and those of requests that meet."""
 
+import math
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -16,9 +17,8 @@ Judged = tuple[Row, dict[Any, Any]]
 # Large enough that the commits do not count, small enough that other writers do not wait long.
 ROWS_A_TRANSACTION = 500
 ANYONE = ""  # whose calls are carried out together, where it does not matter
-# Rows that are asked for at once by requests which meet, as many as one may ask for alone; and by
-# one of them, since more take long however they are asked for.
-ROWS_TOGETHER, ROWS_OF_ONE = 1000, 201
+ROWS_TOGETHER = 1000  # that requests which meet ask for at once: what one may ask for alone
+ROWS_OF_ONE = 201  # of one of them: 200, and one that tells whether there are more
 
 
 def in_parts(
@@ -74,8 +74,8 @@ class Together(Generic[R]):
         self,
         carry_out_all: Callable[[str, list[Any]], list[R | ServiceError]],
         carry_out: Callable[[str, Any], R] | None = None,
-        weigh: Callable[[Any], float] = lambda argument: 0,
-        most: float = 0,
+        weigh: Callable[[Any], int] = lambda argument: 1,
+        most: float = math.inf,
     ) -> None:
         self._carry_out_all = carry_out_all
         self._weigh, self._most = weigh, most
@@ -126,10 +126,11 @@ class Together(Generic[R]):
         """Those who wait and are a client's, as many as may be carried out together."""
         taken: list[_Call] = []
         left: list[_Call] = []
-        weight = 0.0
+        weight = 0
         for call in self._waiting:
-            weight += self._weigh(call.argument) if call.client_id == client_id else 0
-            fits = call.client_id == client_id and (weight <= self._most or not taken)
+            is_theirs = call.client_id == client_id
+            weight += self._weigh(call.argument) if is_theirs else 0
+            fits = is_theirs and (weight <= self._most or not taken)
             (taken if fits else left).append(call)
         self._waiting = left
         return taken

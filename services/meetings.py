@@ -146,8 +146,9 @@ FILTERS: dict[str, Callable[[], Any]] = {
     "updated_after": lambda: Meeting.updated_at >= Param(Meeting.updated_at, "updated_after"),
     "settled_before": lambda: Meeting.updated_at < Param(Meeting.updated_at, "settled_before"),
 }
-# What leaves few of a client's meetings: they are found by this, whatever else is asked of them.
-FEW = {"lead_id", "lead_email", "host_id", "host_email", "external_event_id"}
+# What leaves few of a client's meetings: they are found by this, whatever else is asked of them. A
+# host may have most of them.
+FEW = {"lead_id", "lead_email", "external_event_id"}
 ORDERS = {
     "starts_at": (Meeting.starts_at, False),
     "-starts_at": (Meeting.starts_at, True),

@@ -161,7 +161,6 @@ def explain(kind, app, database_url):
         "lead_email": "lead7@example.com",
         "email_key": "lead7@example.com",
         "host_email": "host@example.com",
-        "host_id": meeting["host_id"],
         "external_calendar_provider": "ghl",
         "external_event_id": "seeded-50",
         "provider": "ghl",
