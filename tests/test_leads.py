@@ -1,4 +1,4 @@
-"""Section 4: leads, made, found, changed and listed, and their history."""
+"""Leads: creating, finding, updating and listing them, and reading their history."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ FULL = {
 
 
 class TestCreate:
-    def test_the_shape_of_the_answer(self, api):
+    def test_a_created_lead_is_returned_with_every_field(self, api):
         with freeze_time("2026-04-15T12:00:00.9Z"):
             answer = api.post("/leads", json=FULL)
 
@@ -51,7 +51,7 @@ class TestCreate:
         assert api.get(f"/leads/{lead['id']}").json == {"success": True, "lead": lead}
 
     @pytest.mark.parametrize("empty", [..., None, "", " "])
-    def test_what_is_not_given_has_its_default(self, api, empty):
+    def test_absent_and_empty_optional_fields_get_their_defaults(self, api, empty):
         fields = {field: empty for field in FULL if field != "first_name" and empty is not ...}
 
         lead = api.new_lead(**fields)
@@ -67,10 +67,10 @@ class TestCreate:
 
         assert api.post("/leads", json=body).json["details"] == {"first_name": ["Required."]}
 
-    def test_every_call_makes_a_lead_also_with_an_email_that_exists(self, api):
+    def test_every_call_creates_a_lead_even_if_the_email_already_exists(self, api):
         assert api.new_lead(email="a@b.co")["id"] != api.new_lead(email="a@b.co")["id"]
 
-    def test_what_is_not_the_callers_to_set_is_ignored(self, api):
+    def test_an_id_and_timestamps_in_the_body_are_ignored(self, api):
         lead = api.new_lead(id="mine", created_at="1999", updated_at=5)
 
         assert len(lead["id"]) == 36
@@ -81,28 +81,28 @@ class TestCreate:
         [("first_name", 255), ("last_name", 255), ("phone", 50), ("company", 255),
          ("title", 255), ("source", 255), ("external_id", 255)],
     )  # fmt: skip
-    def test_text_has_a_longest_length(self, api, field, longest):
+    def test_text_length_is_limited(self, api, field, longest):
         assert api.new_lead(**{field: "é" * longest})[field] == "é" * longest
         over = api.post("/leads", json={"first_name": "Tony"} | {field: "x" * (longest + 1)})
         assert set(over.json["details"]) == {field}
 
     @pytest.mark.parametrize("field", [field for field in FULL if field != "metadata"])
     @pytest.mark.parametrize("value", [5, True, [], {}, "\u0000", "\ud800"])
-    def test_text_fields_take_text_only(self, api, field, value):
+    def test_text_fields_refuse_other_types_and_control_characters(self, api, field, value):
         answer = api.post("/leads", json={"first_name": "Tony"} | {field: value})
 
         assert set(answer.json["details"]) == {field}
 
 
 class TestMetadata:
-    def test_unknown_keys_are_folded_in_and_an_explicit_key_wins(self, api):
+    def test_unknown_fields_become_metadata_and_an_explicit_key_wins(self, api):
         lead = api.new_lead(
             utm_source="ads", plan="folded", empty="", nothing=None, metadata={"plan": " pro "}
         )
 
         assert lead["metadata"] == {"utm_source": "ads", "plan": "pro"}
 
-    def test_its_keys_keep_their_order_and_its_numbers_their_kind(self, api):
+    def test_metadata_keeps_the_order_of_keys_and_the_type_of_numbers(self, api):
         given = {"zz": 1, "a": 1.0, "mm": 1e20 / 1e10, "b": -(2**63), "c": 1e-300, "d": False}
 
         answer = api.post("/leads", json={"first_name": "T", "metadata": given})
@@ -117,7 +117,7 @@ class TestMetadata:
          "-9223372036854775809", "9" * 10_000, '"\\u0000"', '"\\ud800"', '"a\\u001f"'],
     )  # fmt: skip
     @pytest.mark.parametrize("way", ["explicit", "folded"])
-    def test_a_value_it_cannot_hold_is_refused_by_name(self, api, value, way):
+    def test_an_unsupported_metadata_value_is_refused_and_its_key_named(self, api, value, way):
         inner = f'{{"bad": {value}, "good": 1}}'
         fields = f'"metadata": {inner}' if way == "explicit" else inner[1:-1]
 
@@ -128,20 +128,20 @@ class TestMetadata:
         assert set(answer.json["details"]["metadata"]) == {"bad"}
 
     @pytest.mark.parametrize("metadata", ["text", 5, [], [1], True])
-    def test_what_is_no_object_is_refused(self, api, metadata):
+    def test_metadata_that_is_not_an_object_is_refused(self, api, metadata):
         answer = api.post("/leads", json={"first_name": "T", "metadata": metadata})
 
         assert set(answer.json["details"]) == {"metadata"}
 
     @pytest.mark.parametrize("key", ["", " ", "x" * 256, "a\u0000", "\ud800"])
-    def test_a_key_it_cannot_hold_is_refused(self, api, key):
+    def test_an_invalid_metadata_key_is_refused(self, api, key):
         answer = api.post("/leads", json={"first_name": "T", "metadata": {key: 1}})
 
         assert answer.status_code == 400
         assert set(answer.json["details"]) == {"metadata"}
 
     @pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (False, 0), (1, 1.0)])
-    def test_a_value_that_python_takes_for_equal_is_another(self, api, before, after):
+    def test_values_that_only_python_considers_equal_are_a_change(self, api, before, after):
         lead = api.new_lead(metadata={"a": before})
 
         changed = api.patch(f"/leads/{lead['id']}", json={"a": after}).json["lead"]
@@ -149,7 +149,7 @@ class TestMetadata:
         assert json.dumps(changed["metadata"]["a"]) == json.dumps(after)
         assert len(api.history(lead)) == 2
 
-    def test_too_much_of_it_is_told_with_everything_else(self, api):
+    def test_oversized_metadata_is_reported_together_with_other_errors(self, api):
         answer = api.post(
             "/leads?x=1", json={"email": "nope", "metadata": {f"k{n}": n for n in range(101)}}
         )
@@ -161,7 +161,7 @@ class TestMetadata:
         assert set(answer.json["details"]) == {"x", "first_name", "email", "metadata"}
         assert (unknown.status_code, set(unknown.json["details"])) == (400, {"metadata"})
 
-    def test_it_holds_a_hundred_keys(self, api):
+    def test_metadata_holds_at_most_a_hundred_keys(self, api):
         keys = {f"k{n}": n for n in range(100)}
         lead = api.new_lead(metadata=keys)
 
@@ -173,7 +173,7 @@ class TestMetadata:
         assert set(merged.json["details"]) == {"metadata"}
         assert swapped.status_code == 200
 
-    def test_it_holds_64_kibibytes(self, api):
+    def test_metadata_holds_at_most_64_kibibytes(self, api):
         room = 64 * 1024 - len('{"a":""}')
 
         assert api.new_lead(metadata={"a": "x" * room})
@@ -185,7 +185,7 @@ class TestMetadata:
 
 
 class TestExternalId:
-    def test_a_known_one_updates_that_lead(self, api):
+    def test_a_known_external_id_updates_that_lead(self, api):
         first = api.post("/leads", json=FULL).json["lead"]
 
         answer = api.post(
@@ -202,7 +202,7 @@ class TestExternalId:
         assert lead["metadata"] == FULL["metadata"] | {"plan": "pro"}
         assert [e["activity_type"] for e in api.history(lead)] == ["lead_created", "lead_updated"]
 
-    def test_sent_again_unchanged_nothing_changes(self, api):
+    def test_the_same_lead_sent_again_changes_nothing(self, api):
         first = api.post("/leads", json=FULL).json["lead"]
 
         with freeze_time("2031-01-01"):
@@ -211,21 +211,21 @@ class TestExternalId:
         assert again.json == {"success": True, "lead": first, "existed": True}
         assert len(api.history(first)) == 1
 
-    def test_it_still_needs_a_first_name(self, api):
+    def test_a_known_external_id_still_requires_a_first_name(self, api):
         api.post("/leads", json=FULL)
 
         answer = api.post("/leads", json={"external_id": "ghl-1", "company": "X"})
 
         assert answer.json["details"] == {"first_name": ["Required."]}
 
-    def test_it_is_a_lead_per_client(self, api, stranger):
+    def test_two_clients_may_use_the_same_external_id(self, api, stranger):
         mine = api.post("/leads", json=FULL)
         theirs = stranger.post("/leads", json=FULL)
 
         assert (mine.status_code, theirs.status_code) == (201, 201)
 
     @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-    def test_one_that_another_lead_has_is_a_conflict(self, api, method):
+    def test_an_update_to_another_leads_external_id_is_a_conflict(self, api, method):
         api.post("/leads", json=FULL)
         other = api.new_lead(external_id="ghl-2")
 
@@ -238,7 +238,7 @@ class TestExternalId:
         assert api.get(f"/leads/{other['id']}").json["lead"] == other
         assert len(api.history(other)) == 1
 
-    def test_many_at_once_make_one_lead(self, app, api):
+    def test_concurrent_requests_with_one_external_id_create_one_lead(self, app, api):
         answers = []
 
         def send():
@@ -259,7 +259,7 @@ class TestExternalId:
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 class TestUpdate:
-    def test_given_fields_replace_and_the_others_stay(self, api, method):
+    def test_given_fields_are_replaced_and_the_others_are_kept(self, api, method):
         lead = api.post("/leads", json=FULL).json["lead"]
 
         with freeze_time("2031-01-01T00:00:00Z"):
@@ -276,14 +276,14 @@ class TestUpdate:
     @pytest.mark.parametrize(
         "field", ["last_name", "email", "phone", "company", "title", "external_id"]
     )
-    def test_null_clears(self, api, method, field):
+    def test_null_clears_a_field(self, api, method, field):
         lead = api.post("/leads", json=FULL).json["lead"]
 
         answer = api.open(method, f"/leads/{lead['id']}", json={field: None})
 
         assert answer.json["lead"][field] is None
 
-    def test_null_sets_the_source_back_and_empties_the_metadata(self, api, method):
+    def test_null_resets_the_source_and_empties_the_metadata(self, api, method):
         lead = api.post("/leads", json=FULL).json["lead"]
 
         answer = api.open(
@@ -313,7 +313,7 @@ class TestUpdate:
         "body",
         [{}, {"company": "Stark Industries"}, {"company": ""}, {"id": "x"}, {"unknown": None}],
     )
-    def test_what_changes_nothing_does_not_touch_the_lead(self, api, method, body):
+    def test_an_update_that_changes_nothing_writes_nothing(self, api, method, body):
         lead = api.post("/leads", json=FULL).json["lead"]
 
         with freeze_time("2031-01-01"):
@@ -322,14 +322,14 @@ class TestUpdate:
         assert (answer.status_code, answer.json["lead"]) == (200, lead)
         assert len(api.history(lead)) == 1
 
-    def test_another_clients_lead_counts_as_absent(self, api, lead, stranger, method):
+    def test_another_clients_lead_is_not_found(self, api, lead, stranger, method):
         answer = stranger.open(method, f"/leads/{lead['id']}", json={"company": "Mine"})
 
         assert (answer.status_code, answer.json["code"]) == (404, "lead_not_found")
         assert api.get(f"/leads/{lead['id']}").json["lead"] == lead
 
 
-def test_getting_another_clients_lead_is_getting_none(api, lead, stranger):
+def test_another_clients_lead_cannot_be_read(api, lead, stranger):
     answer = stranger.get(f"/leads/{lead['id']}")
 
     assert (answer.status_code, answer.json["code"]) == (404, "lead_not_found")
@@ -341,7 +341,7 @@ class TestList:
         assert answer.status_code == 200, answer.json
         return [lead["first_name"] for lead in answer.json["leads"]]
 
-    def test_latest_updated_first_in_pages(self, api, stranger):
+    def test_leads_are_listed_in_pages_latest_updated_first(self, api, stranger):
         stranger.new_lead()
         leads = [api.new_lead(first_name=name) for name in "ABCDE"]
         api.patch(f"/leads/{leads[1]['id']}", json={"company": "X"})
@@ -357,7 +357,7 @@ class TestList:
         assert self.found(api, page=99) == []
         assert api.get("/leads").json["pagination"] == {"page": 0, "limit": 50, "has_more": False}
 
-    def test_by_email_in_any_case(self, api, lead):
+    def test_leads_are_found_by_their_exact_email_in_any_case(self, api, lead):
         api.new_lead(first_name="Other", email="other@example.com")
 
         assert self.found(api, email=" TONY.stark@GMAIL.com ") == ["Tony"]
@@ -389,23 +389,23 @@ class TestList:
             ("stark\ntony", False),
         ],
     )
-    def test_by_part_of_name_email_or_phone(self, api, lead, search, found):
+    def test_leads_are_found_by_part_of_their_name_email_or_phone(self, api, lead, search, found):
         assert self.found(api, search=search) == (["Tony"] if found else [])
 
-    def test_in_any_case_beyond_ascii_and_however_it_is_composed(self, api):
+    def test_a_search_ignores_case_and_unicode_composition(self, api):
         api.new_lead(first_name="José", last_name="MUÑOZ", email="jm@example.com")
 
         for search in ("josé muñoz", "JOSE\u0301", "mun\u0303oz"):
             assert self.found(api, search=search) == ["José"], search
 
-    def test_with_signs_that_mean_something_to_a_pattern(self, api):
+    def test_a_search_matches_wildcard_characters_literally(self, api):
         api.new_lead(first_name="100%", last_name="a_b\\c")
 
         for search in ("100%", "a_b", "b\\c", "0% a_"):
             assert self.found(api, search=search) == ["100%"], search
         assert self.found(api, search="axb") == []
 
-    def test_the_search_follows_changes(self, api, lead):
+    def test_a_search_finds_a_changed_lead_by_its_new_values_only(self, api, lead):
         api.patch(f"/leads/{lead['id']}", json={"first_name": "Howard", "phone": "555"})
 
         assert self.found(api, search="howard stark") == ["Howard"]
@@ -419,17 +419,17 @@ class TestList:
          ("search=%00", "search"), ("email=%1f", "email"), ("cursor=x", "cursor"),
          ("emial=x", "emial")],
     )  # fmt: skip
-    def test_a_wrong_query_is_refused_by_name(self, api, query, field):
+    def test_an_invalid_parameter_is_refused_and_named(self, api, query, field):
         answer = api.get(f"/leads?{query}")
 
         assert (answer.status_code, set(answer.json["details"])) == (400, {field})
 
-    def test_the_largest_page_there_can_be_is_empty(self, api, lead):
+    def test_the_largest_allowed_page_number_returns_an_empty_page(self, api, lead):
         assert self.found(api, page=10**15 // 200, limit=200) == []
 
 
 class TestHistory:
-    def test_the_shape_of_the_answer(self, api, lead):
+    def test_the_history_returns_the_lead_and_its_entries(self, api, lead):
         with freeze_time("2026-04-15T12:00:00Z"):
             meeting = api.post("/meetings", json=booking()).json["meeting"]
 
@@ -466,7 +466,7 @@ class TestHistory:
         }
         assert "Discovery Call with Tony Stark" in entry["title"]
 
-    def test_oldest_first_in_parts(self, api, lead):
+    def test_the_history_is_listed_oldest_first_with_limit_and_offset(self, api, lead):
         for n in range(4):
             api.patch(f"/leads/{lead['id']}", json={"company": str(n)})
         path = f"/leads/{lead['id']}/history"
@@ -481,7 +481,7 @@ class TestHistory:
         ("channel", "entries"),
         [("system", 1), ("email, system", 1), ("email,sms", 0), ("", 1), (",", 1)],
     )
-    def test_by_channel(self, api, lead, channel, entries):
+    def test_the_history_can_be_filtered_by_channel(self, api, lead, channel, entries):
         answer = api.get(f"/leads/{lead['id']}/history", query_string={"channel": channel})
 
         assert len(answer.json["history"]) == entries
@@ -491,12 +491,12 @@ class TestHistory:
         [("limit=0", "limit"), ("limit=201", "limit"), ("offset=-1", "offset"), ("page=1", "page"),
          ("offset=9999999999999999999", "offset"), ("offset=1000000000000001", "offset")],
     )  # fmt: skip
-    def test_a_wrong_query_is_refused_by_name(self, api, lead, query, field):
+    def test_an_invalid_parameter_is_refused_and_named(self, api, lead, query, field):
         answer = api.get(f"/leads/{lead['id']}/history?{query}")
 
         assert (answer.status_code, set(answer.json["details"])) == (400, {field})
 
-    def test_another_clients_lead_counts_as_absent(self, api, lead, stranger):
+    def test_the_history_of_another_clients_lead_is_not_found(self, api, lead, stranger):
         answer = stranger.get(f"/leads/{lead['id']}/history")
 
         assert (answer.status_code, answer.json["code"]) == (404, "lead_not_found")

@@ -1,4 +1,4 @@
-"""Section 2: every field of POST /meetings, its default and its bounds, and which lead it is."""
+"""POST /meetings: its fields, their defaults and limits, and which lead gets the meeting."""
 
 import json
 import time
@@ -35,7 +35,7 @@ MEETING_KEYS = [
 
 
 def item(api, meeting):
-    """The meeting in full, as the lead's list shows it."""
+    """Return the full meeting, as the lead's list shows it."""
     path = f"/leads/{meeting['lead_id']}/meetings"
     return next(m for m in api.get(path).json["meetings"] if m["id"] == meeting["id"])
 
@@ -54,7 +54,7 @@ def meeting_type(api):
     return row
 
 
-def test_the_example_of_the_documentation(api, lead):
+def test_the_documented_booking_returns_the_documented_meeting(api, lead):
     with freeze_time("2026-04-15T12:00:00.987654Z"):
         answer = api.post("/meetings", json=booking())
 
@@ -87,7 +87,7 @@ def test_the_example_of_the_documentation(api, lead):
 
 
 @pytest.mark.parametrize("empty", [..., None, "", "  "])
-def test_what_is_not_given_has_its_default(api, lead, empty):
+def test_absent_and_empty_optional_fields_get_their_defaults(api, lead, empty):
     optional = dict.fromkeys(
         [
             "lead_id",
@@ -126,7 +126,7 @@ def test_what_is_not_given_has_its_default(api, lead, empty):
         assert full[field] is None
 
 
-def test_every_field_is_stored(api, lead, host, meeting_type):
+def test_every_field_is_stored_and_returned(api, lead, host, meeting_type):
     answer = api.post(
         "/meetings",
         json=booking(
@@ -168,7 +168,7 @@ def test_every_field_is_stored(api, lead, host, meeting_type):
 
 @pytest.mark.parametrize("field", ["title", "starts_at"])
 @pytest.mark.parametrize("value", [..., None, "", "   "])
-def test_what_is_required_is_asked_for_by_name(api, field, value):
+def test_a_missing_required_field_is_named_in_the_error(api, field, value):
     answer = api.post("/meetings", json=booking(**{field: value}))
 
     assert answer.status_code == 400
@@ -187,7 +187,7 @@ LONGEST = {
 
 
 @pytest.mark.parametrize(("field", "longest"), LONGEST.items())
-def test_text_has_a_longest_length_in_code_points(api, lead, field, longest):
+def test_text_length_is_limited_in_code_points(api, lead, field, longest):
     at_limit = api.post("/meetings", json=booking(**{field: " " + "😀" * longest + "\n"}))
     over = api.post("/meetings", json=booking(**{field: "x" * (longest + 1)}))
 
@@ -199,7 +199,7 @@ def test_text_has_a_longest_length_in_code_points(api, lead, field, longest):
     }
 
 
-def test_addresses_have_a_longest_length(api, lead):
+def test_email_and_url_lengths_are_limited(api, lead):
     email = "a" * (254 - len("@example.com")) + "@example.com"
     url = "https://example.com/" + "a" * (2048 - len("https://example.com/"))
 
@@ -216,7 +216,7 @@ def test_addresses_have_a_longest_length(api, lead):
 @pytest.mark.parametrize(
     "value", [5, True, [], {}, ["x"], {"a": 1}, "\u0000", "a\u001fb", "\x7f", "\ud800", 1e400]
 )
-def test_text_fields_take_text_only_and_no_control_characters(api, lead, field, value):
+def test_text_fields_refuse_other_types_and_control_characters(api, lead, field, value):
     body = json.dumps(booking(**{field: value})).replace("Infinity", "1e400")
 
     answer = api.post("/meetings", data=body)
@@ -225,7 +225,7 @@ def test_text_fields_take_text_only_and_no_control_characters(api, lead, field, 
     assert field in answer.json["details"]
 
 
-def test_tabs_line_feeds_and_carriage_returns_are_text(api, lead):
+def test_tabs_line_feeds_and_carriage_returns_are_allowed_in_text(api, lead):
     answer = api.post("/meetings", json=booking(description="a\tb\r\nc"))
 
     assert item(api, answer.json["meeting"])["description"] == "a\tb\r\nc"
@@ -261,7 +261,7 @@ def test_tabs_line_feeds_and_carriage_returns_are_text(api, lead):
         ("additional_attendees", [{"email": "x@example.com"}] * 101),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(api, lead, field, value):
+def test_an_invalid_value_is_refused_and_its_field_named(api, lead, field, value):
     answer = api.post("/meetings", json=booking(**{field: value}))
 
     assert answer.status_code == 400
@@ -273,11 +273,11 @@ def test_a_wrong_value_is_refused_by_name(api, lead, field, value):
     "url",
     ["http://localhost:3000/x", "https://zoom/j/1?pwd=a#b", "http://127.0.0.1", "http://[::1]/"],
 )
-def test_an_inner_address_is_a_url_too(api, lead, url):
+def test_a_meeting_url_may_point_to_a_private_network(api, lead, url):
     assert api.post("/meetings", json=booking(meeting_url=url)).status_code == 201
 
 
-def test_very_many_further_attendees_are_refused_without_looking_at_each(api, lead):
+def test_a_huge_list_of_attendees_is_refused_without_validating_each(api, lead):
     began = time.monotonic()
 
     answer = api.post("/meetings", json=booking(additional_attendees=[1] * 300_000))
@@ -288,7 +288,7 @@ def test_very_many_further_attendees_are_refused_without_looking_at_each(api, le
     assert time.monotonic() - began < 2
 
 
-def test_a_hundred_further_attendees_are_taken(api, lead):
+def test_a_hundred_additional_attendees_are_accepted(api, lead):
     everyone = [{"email": f"a{n}@example.com"} for n in range(100)]
 
     answer = api.post("/meetings", json=booking(additional_attendees=everyone))
@@ -296,8 +296,10 @@ def test_a_hundred_further_attendees_are_taken(api, lead):
     assert item(api, answer.json["meeting"])["additional_attendees"] == everyone
 
 
-class TestHostAndType:
-    def test_an_unknown_host_and_type_are_named_in_one_answer(self, api, lead, stranger):
+class TestHostAndMeetingType:
+    def test_one_error_names_both_an_unknown_host_and_an_unknown_meeting_type(
+        self, api, lead, stranger
+    ):
         theirs = users.add(stranger.client_id, "host@example.com", "A", "B")
         their_type = meeting_types.add(stranger.client_id, "Theirs")
         database.release()
@@ -310,12 +312,12 @@ class TestHostAndType:
         assert answer.status_code == 400
         assert set(answer.json["details"]) == {"host_email", "meeting_type_id", "title"}
 
-    def test_an_unknown_host_is_told_before_an_unknown_lead(self, api):
+    def test_an_unknown_host_is_reported_before_an_unknown_lead(self, api):
         answer = api.post("/meetings", json=booking(host_email="nobody@example.com"))
 
         assert answer.status_code == 400
 
-    def test_an_inactive_host_takes_no_new_meetings_but_keeps_the_old(self, api, lead, host):
+    def test_an_inactive_host_gets_no_new_meetings_but_keeps_existing_ones(self, api, lead, host):
         with_host = booking(host_email=host["email"])
         first = api.post("/meetings", json=with_host).json["meeting"]
         users.set_active(api.client_id, host["email"], False)
@@ -330,7 +332,9 @@ class TestHostAndType:
         assert fresh.status_code == without_pair.status_code == 400
         assert set(fresh.json["details"]) == {"host_email"}
 
-    def test_a_late_retry_passes_though_its_host_was_replaced_and_left(self, api, lead, host):
+    def test_a_late_replay_succeeds_after_its_host_was_replaced_and_deactivated(
+        self, api, lead, host
+    ):
         users.add(api.client_id, "happy@example.com", "Happy", "Hogan")
         first = booking(external_event_id="a", host_email=host["email"])
         api.post("/meetings", json=first)
@@ -345,7 +349,7 @@ class TestHostAndType:
 
         assert (late.status_code, late.json["meeting"]) == (200, after)
 
-    def test_an_inactive_host_stays_when_the_booking_gets_a_new_id(self, api, lead, host):
+    def test_an_inactive_host_is_kept_when_the_booking_gets_a_new_id(self, api, lead, host):
         with_host = booking(external_event_id="a", host_email=host["email"])
         api.post("/meetings", json=with_host)
         users.set_active(api.client_id, host["email"], False)
@@ -358,7 +362,7 @@ class TestHostAndType:
 
         assert (moved.status_code, moved.json["meeting"]["host_name"]) == (200, "Pepper Potts")
 
-    def test_an_inactive_host_of_another_meeting_is_refused_on_a_replay(self, api, lead, host):
+    def test_a_replay_cannot_assign_an_inactive_host(self, api, lead, host):
         api.post("/meetings", json=booking())
         users.set_active(api.client_id, host["email"], False)
         database.release()
@@ -369,7 +373,7 @@ class TestHostAndType:
 
 
 class TestWhichLead:
-    def test_an_id_decides_and_the_email_is_not_looked_at(self, api, lead):
+    def test_a_lead_id_takes_precedence_over_the_lead_email(self, api, lead):
         other = api.new_lead(email="other@example.com")
 
         answer = api.post("/meetings", json=booking(lead_id=other["id"]))
@@ -381,13 +385,13 @@ class TestWhichLead:
     @pytest.mark.parametrize(
         "email", ["tony.stark@gmail.com", "TONY.STARK@GMAIL.COM", "  Tony.Stark@Gmail.com\t"]
     )
-    def test_an_email_is_compared_without_regard_to_case(self, api, lead, email):
+    def test_the_lead_email_is_matched_case_insensitively(self, api, lead, email):
         answer = api.post("/meetings", json=booking(lead_email=email))
 
         assert answer.json["meeting"]["lead_id"] == lead["id"]
         assert answer.json["meeting"]["attendee_email"] == "Tony.Stark@gmail.com"
 
-    def test_of_several_leads_with_an_email_the_one_updated_last_counts(self, api, lead):
+    def test_the_most_recently_updated_lead_with_the_email_gets_the_meeting(self, api, lead):
         newer = api.new_lead(email="tony.stark@gmail.com")
         first = api.post("/meetings", json=booking(external_event_id="1"))
         api.patch(f"/leads/{lead['id']}", json={"company": "Stark Industries"})
@@ -396,7 +400,7 @@ class TestWhichLead:
         assert first.json["meeting"]["lead_id"] == newer["id"]
         assert second.json["meeting"]["lead_id"] == lead["id"]
 
-    def test_ties_go_to_the_greatest_id(self, api):
+    def test_the_greatest_id_breaks_a_tie_between_leads_with_one_email(self, api):
         with freeze_time("2026-01-01"):
             twins = [api.new_lead(email="twin@example.com") for _ in range(5)]
 
@@ -404,14 +408,14 @@ class TestWhichLead:
 
         assert answer.json["meeting"]["lead_id"] == max(twin["id"] for twin in twins)
 
-    def test_logging_a_meeting_does_not_touch_the_lead(self, api, lead):
+    def test_logging_a_meeting_does_not_change_the_lead(self, api, lead):
         with freeze_time("2030-01-01"):
             api.post("/meetings", json=booking())
 
         assert api.get(f"/leads/{lead['id']}").json["lead"] == lead
 
     @pytest.mark.parametrize("by", ["email", "id"])
-    def test_another_clients_lead_counts_as_absent(self, api, lead, stranger, by):
+    def test_another_clients_lead_is_not_found(self, api, lead, stranger, by):
         named = {"lead_id": lead["id"]} if by == "id" else {}
 
         answer = stranger.post("/meetings", json=booking(**named))
@@ -422,7 +426,7 @@ class TestWhichLead:
         assert (lead["id"] if by == "id" else "tony.stark@gmail.com") in answer.json["message"]
         assert "POST /api/public/leads" in answer.json["message"]
 
-    def test_a_lead_without_a_last_name_gives_its_first(self, api):
+    def test_the_attendee_name_defaults_to_the_first_name_of_a_lead_without_last_name(self, api):
         api.new_lead(first_name="Pepper", email="pepper@example.com")
 
         answer = api.post(
@@ -431,7 +435,7 @@ class TestWhichLead:
 
         assert answer.json["meeting"]["attendee_name"] == "Pepper"
 
-    def test_the_longest_of_names_fits(self, api):
+    def test_the_longest_possible_lead_name_fits_as_attendee_name(self, api):
         api.new_lead(first_name="a" * 255, last_name="b" * 255, email="long@example.com")
 
         answer = api.post(
@@ -441,7 +445,7 @@ class TestWhichLead:
         assert answer.json["meeting"]["attendee_name"] == "a" * 255 + " " + "b" * 255
 
 
-def test_the_timeline_tells_of_the_booking(api, lead):
+def test_a_booking_adds_an_entry_to_the_leads_timeline(api, lead):
     meeting = api.post("/meetings", json=booking()).json["meeting"]
 
     created, scheduled = api.history(lead)
@@ -453,7 +457,7 @@ def test_the_timeline_tells_of_the_booking(api, lead):
 
 
 @pytest.mark.parametrize("half", ["external_calendar_provider", "external_event_id"])
-def test_half_a_pair_is_logged_each_time_with_a_warning(api, lead, half):
+def test_half_an_external_event_pair_logs_a_new_meeting_each_time_with_a_warning(api, lead, half):
     first = api.post("/meetings", json=booking(**{half: ""}))
     second = api.post("/meetings", json=booking(**{half: None}))
 
@@ -465,7 +469,7 @@ def test_half_a_pair_is_logged_each_time_with_a_warning(api, lead, half):
     assert len(api.meetings(lead)) == 2
 
 
-def test_without_a_pair_every_call_logs_a_meeting_without_a_warning(api, lead):
+def test_without_an_external_event_every_call_logs_a_new_meeting_without_a_warning(api, lead):
     alone = booking(external_calendar_provider=..., external_event_id=...)
 
     answers = [api.post("/meetings", json=alone) for _ in range(2)]

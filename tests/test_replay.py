@@ -1,4 +1,4 @@
-"""Section 2, replay: one meeting per (provider, event id), whatever is sent again, how often."""
+"""Replays: a (provider, event id) pair is one meeting, however often its booking is sent."""
 
 import threading
 
@@ -13,7 +13,7 @@ from services import users
 
 
 def set_status(meeting, status):
-    """Give a meeting an outcome, as the calls of its later life will."""
+    """Set a meeting's status directly in the database."""
     db.execute(Meeting.update(status=status, confirmed_by_lead=False).where(Meeting.id == meeting["id"]))  # fmt: skip  # noqa: E501
     database.release()
 
@@ -27,7 +27,7 @@ def first(api, lead):
     return api.post("/meetings", json=booking()).json["meeting"]
 
 
-def test_a_replay_updates_the_meeting_it_first_made(api, lead, first):
+def test_a_replay_updates_the_meeting_that_the_booking_created(api, lead, first):
     again = api.post("/meetings", json=booking(title="Intro, moved to Zoom"))
 
     assert again.status_code == 200
@@ -47,7 +47,7 @@ def test_an_identical_replay_changes_nothing(api, lead, first):
     assert events(api, lead) == [("meeting_scheduled", None)]
 
 
-def test_an_identical_replay_may_be_written_differently(api, lead, first):
+def test_a_replay_with_the_same_values_written_differently_changes_nothing(api, lead, first):
     again = api.post(
         "/meetings",
         json=booking(
@@ -64,7 +64,7 @@ def test_an_identical_replay_may_be_written_differently(api, lead, first):
     assert events(api, lead) == [("meeting_scheduled", None)]
 
 
-def test_the_provider_is_kept_in_lower_case_and_the_event_id_is_exact(api, lead, first):
+def test_the_provider_is_case_insensitive_and_the_event_id_is_exact(api, lead, first):
     shouted = api.post("/meetings", json=booking(external_calendar_provider=" GhL "))
     other = api.post("/meetings", json=booking(external_event_id="1rzj24wy65vgqfyhn0vj"))
     elsewhere = api.post("/meetings", json=booking(external_calendar_provider="calendly"))
@@ -74,7 +74,7 @@ def test_the_provider_is_kept_in_lower_case_and_the_event_id_is_exact(api, lead,
     assert (other.status_code, elsewhere.status_code) == (201, 201)
 
 
-def test_a_pair_is_one_meeting_per_client(api, lead, first, stranger):
+def test_two_clients_may_use_the_same_external_event(api, lead, first, stranger):
     stranger.new_lead(email="tony.stark@gmail.com")
 
     theirs = stranger.post("/meetings", json=booking())
@@ -109,7 +109,7 @@ DEFAULTS = {
 
 @pytest.mark.parametrize("field", FULL)
 @pytest.mark.parametrize("empty", [..., "", "  "])
-def test_a_field_left_out_or_empty_keeps_its_stored_value(api, lead, field, empty):
+def test_a_replay_without_a_field_keeps_its_stored_value(api, lead, field, empty):
     utc = {"starts_at": "2025-12-29T14:00Z", "ends_at": "2025-12-29T15:00Z"}
     api.post("/meetings", json=booking(**FULL | utc))
 
@@ -120,7 +120,7 @@ def test_a_field_left_out_or_empty_keeps_its_stored_value(api, lead, field, empt
 
 
 @pytest.mark.parametrize("field", FULL)
-def test_null_sets_a_field_back_to_its_default_and_the_timeline_says_so(api, lead, field):
+def test_null_resets_a_field_to_its_default_and_the_timeline_records_it(api, lead, field):
     utc = {"starts_at": "2025-12-29T14:00Z", "ends_at": "2025-12-29T15:00Z"}
     api.post("/meetings", json=booking(**FULL | utc))
 
@@ -130,7 +130,7 @@ def test_null_sets_a_field_back_to_its_default_and_the_timeline_says_so(api, lea
     assert events(api, lead)[1] == ("meeting_updated", {field: [FULL[field], DEFAULTS[field]]})
 
 
-def test_host_and_type_are_kept_changed_and_taken_back(api, lead):
+def test_a_replay_can_keep_change_or_remove_the_host(api, lead):
     for name in ("Pepper", "Happy"):
         users.add(api.client_id, f"{name}@example.com", name, "P")
     database.release()
@@ -153,11 +153,11 @@ def test_host_and_type_are_kept_changed_and_taken_back(api, lead):
     ]
 
 
-def test_the_times_are_read_from_the_request_alone(api, lead, first):
+def test_the_times_of_a_replay_are_read_in_its_own_timezone(api, lead, first):
     again = api.post("/meetings", json=booking(timezone=...))
 
     meeting = again.json["meeting"]
-    assert meeting["starts_at"] == "2025-12-29T14:00:00Z"  # UTC, for the request names no zone
+    assert meeting["starts_at"] == "2025-12-29T14:00:00Z"  # UTC, because the request names no zone
     assert meeting["timezone"] == "America/Santiago"
     assert events(api, lead)[1] == (
         "meeting_rescheduled",
@@ -168,7 +168,7 @@ def test_the_times_are_read_from_the_request_alone(api, lead, first):
     )
 
 
-def test_a_move_and_other_changes_are_one_entry(api, lead, first):
+def test_a_move_with_other_changes_writes_one_timeline_entry(api, lead, first):
     api.post("/meetings", json=booking(ends_at="2025-12-29T15:30:00", title="Longer"))
 
     assert events(api, lead)[1:] == [
@@ -188,18 +188,20 @@ class TestStatus:
         [("confirmed", "confirmed"), ("scheduled", "scheduled"), (None, "scheduled"),
          (..., "confirmed"), ("", "confirmed")],
     )  # fmt: skip
-    def test_it_sets_the_confirmation_takes_it_back_or_leaves_it(
+    def test_the_status_of_a_replay_sets_removes_or_keeps_the_confirmation(
         self, api, lead, first, sent, shown
     ):
         again = api.post("/meetings", json=booking(status=sent))
 
         assert again.json["meeting"]["status"] == shown
-        told = [("meeting_updated", {"status": ["confirmed", "scheduled"]})]
-        assert events(api, lead)[1:] == (told if shown == "scheduled" else [])
+        removal = [("meeting_updated", {"status": ["confirmed", "scheduled"]})]
+        assert events(api, lead)[1:] == (removal if shown == "scheduled" else [])
 
     @pytest.mark.parametrize("status", ["cancelled", "completed", "no_show"])
     @pytest.mark.parametrize("sent", ["confirmed", "scheduled", None, ...])
-    def test_a_late_retry_brings_no_meeting_back(self, api, lead, first, status, sent):
+    def test_a_late_replay_does_not_reactivate_a_meeting_with_an_outcome(
+        self, api, lead, first, status, sent
+    ):
         set_status(first, status)
 
         same = api.post("/meetings", json=booking(status=sent))
@@ -212,7 +214,9 @@ class TestStatus:
 
 
 class TestLead:
-    def test_a_newer_lead_with_the_email_does_not_take_the_meeting(self, api, lead, first):
+    def test_a_newer_lead_with_the_same_email_does_not_take_over_the_meeting(
+        self, api, lead, first
+    ):
         api.new_lead(email="tony.stark@gmail.com")
 
         again = api.post("/meetings", json=booking(title="Again"))
@@ -220,26 +224,30 @@ class TestLead:
         assert again.status_code == 200
         assert again.json["meeting"]["lead_id"] == lead["id"]
 
-    def test_the_email_that_first_matched_goes_on_matching(self, api, lead, first):
+    def test_both_the_first_matched_and_the_current_email_find_the_meeting(self, api, lead, first):
         api.patch(f"/leads/{lead['id']}", json={"email": "tony@stark.com"})
 
         assert api.post("/meetings", json=booking()).json["meeting"]["id"] == first["id"]
         present = api.post("/meetings", json=booking(lead_email="TONY@stark.com"))
         assert present.json["meeting"]["id"] == first["id"]
 
-    def test_even_when_another_lead_has_that_email_now(self, api, lead, first):
+    def test_the_first_matched_email_finds_the_meeting_even_if_another_lead_has_it_now(
+        self, api, lead, first
+    ):
         api.patch(f"/leads/{lead['id']}", json={"email": "tony@stark.com"})
         api.new_lead(email="tony.stark@gmail.com")
 
         assert api.post("/meetings", json=booking()).json["meeting"]["lead_id"] == lead["id"]
 
-    def test_the_leads_id_names_it(self, api, lead, first):
+    def test_a_replay_may_name_the_lead_by_id(self, api, lead, first):
         again = api.post("/meetings", json=booking(lead_id=lead["id"], lead_email=...))
 
         assert again.json["meeting"]["id"] == first["id"]
 
     @pytest.mark.parametrize("by", ["email", "id"])
-    def test_another_lead_is_a_conflict_and_nothing_changes(self, api, lead, first, by):
+    def test_a_replay_for_another_lead_is_a_conflict_and_changes_nothing(
+        self, api, lead, first, by
+    ):
         other = api.new_lead(email="other@example.com")
         named = {"lead_id": other["id"]} if by == "id" else {"lead_email": "other@example.com"}
 
@@ -260,16 +268,18 @@ class TestLead:
             {"lead_id": "0198c0de-0000-7000-8000-000000000000"},
         ],
     )
-    def test_nobody_is_not_found_and_nothing_changes(self, api, lead, first, named):
+    def test_a_replay_for_an_unknown_lead_is_not_found_and_changes_nothing(
+        self, api, lead, first, named
+    ):
         answer = api.post("/meetings", json=booking(title="Stolen", **named))
 
         assert (answer.status_code, answer.json["code"]) == (404, "lead_not_found")
         assert api.meetings(lead)[0]["title"] == first["title"]
 
-    def test_the_same_request_is_never_refused_later(self, api, lead, first):
+    def test_a_request_that_succeeded_is_never_refused_later(self, api, lead, first):
         api.patch(f"/leads/{lead['id']}", json={"email": "tony@stark.com"})
-        with_present = booking(lead_email="tony@stark.com")
-        assert api.post("/meetings", json=with_present).status_code == 200
+        with_new_email = booking(lead_email="tony@stark.com")
+        assert api.post("/meetings", json=with_new_email).status_code == 200
         api.patch(f"/leads/{lead['id']}", json={"email": "tony@avengers.org"})
         api.new_lead(email="tony@stark.com")
 
@@ -280,7 +290,7 @@ class TestLead:
             "meeting_scheduled"
         ]
 
-    def test_a_meeting_logged_by_id_knows_the_leads_present_email(self, api, lead):
+    def test_a_meeting_logged_by_lead_id_is_found_by_the_leads_current_email(self, api, lead):
         by_id = booking(lead_id=lead["id"], lead_email="someone.else@example.com")
         first = api.post("/meetings", json=by_id).json["meeting"]
 
@@ -290,7 +300,7 @@ class TestLead:
         assert by_email.json["meeting"]["id"] == first["id"]
         assert unrelated.status_code == 404
 
-    def test_a_default_is_taken_from_the_meetings_own_lead(self, api, lead, first):
+    def test_defaults_come_from_the_meetings_own_lead(self, api, lead, first):
         api.new_lead(first_name="Impostor", email="tony.stark@gmail.com")
         api.patch(f"/leads/{lead['id']}", json={"last_name": "Stark Jr."})
 
@@ -299,8 +309,8 @@ class TestLead:
         assert again.json["meeting"]["attendee_name"] == "Tony Stark Jr."
 
 
-def test_replays_at_once_that_give_a_host_tell_of_it_once(app, api, lead):
-    """Those that wait for the first must see the host it gave, not a meeting without one."""
+def test_concurrent_replays_that_set_a_host_write_one_timeline_entry(app, api, lead):
+    """Replays that wait for the first must see the host it set, or each would set it again."""
     users.add(api.client_id, "pepper@example.com", "Pepper", "Potts")
     database.release()
     for n in range(10):
@@ -321,8 +331,8 @@ def test_replays_at_once_that_give_a_host_tell_of_it_once(app, api, lead):
         for thread in threads:
             thread.join()
 
-        told = [e for e in api.history(lead) if e["meeting_id"] == first["id"]]
-        assert sorted(e["activity_type"] for e in told) == [
+        entries = [e for e in api.history(lead) if e["meeting_id"] == first["id"]]
+        assert sorted(e["activity_type"] for e in entries) == [
             "meeting_confirmed",
             "meeting_scheduled",
             "meeting_updated",
@@ -332,13 +342,13 @@ def test_replays_at_once_that_give_a_host_tell_of_it_once(app, api, lead):
                 assert meeting["host"]["email"] == "pepper@example.com"
 
 
-def test_a_refused_replay_changes_nothing(api, lead, first):
+def test_an_invalid_replay_changes_nothing(api, lead, first):
     api.post("/meetings", json=booking(title="Changed", ends_at="nonsense"))
 
     assert api.meetings(lead)[0]["title"] == first["title"]
 
 
-def test_a_clock_that_stepped_back_changes_no_order(api, lead):
+def test_a_replay_is_applied_after_the_clock_stepped_back(api, lead):
     with freeze_time("2030-01-01T12:00"):
         api.post("/meetings", json=booking())
     with freeze_time("2030-01-01T11:00"):
