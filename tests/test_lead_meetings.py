@@ -1,4 +1,4 @@
-"""Section 3: a lead's meetings, their shape, their order, the filter and the pages."""
+"""GET /leads/{id}/meetings: the items, their order, the status filter and the pages."""
 
 import base64
 
@@ -40,7 +40,7 @@ def page(api, lead, **query):
     return [meeting["id"] for meeting in answer.json["meetings"]], answer.json["pagination"]
 
 
-def test_the_shape_of_the_answer(api, lead):
+def test_a_list_returns_full_meetings_and_pagination(api, lead):
     meeting = log(api, 1)
 
     answer = api.get(f"/leads/{lead['id']}/meetings")
@@ -53,7 +53,7 @@ def test_the_shape_of_the_answer(api, lead):
     assert (item["confirmed_by_lead"], item["reschedules"], item["host"]) == (True, [], None)
 
 
-def test_latest_start_comes_first_and_ties_have_an_order(api, lead):
+def test_the_latest_start_comes_first_and_the_id_breaks_ties(api, lead):
     ids = [log(api, day)["id"] for day in (2, 3, 1)]
     twins = sorted(log(api, 2, title=f"Twin {n}")["id"] for n in range(3))
 
@@ -73,7 +73,7 @@ def test_pages_skip_nothing_and_show_nothing_twice(api, lead, limit):
         ids, pagination = page(api, lead, **query)
         assert pagination["limit"] == limit
         seen += ids
-        log(api, 20, title=f"new {len(seen)}")  # a new first row moves no page
+        log(api, 20, title=f"new {len(seen)}")  # a new first row does not shift the pages
         if not pagination["has_more"]:
             break
         query["cursor"] = pagination["next_cursor"]
@@ -82,7 +82,7 @@ def test_pages_skip_nothing_and_show_nothing_twice(api, lead, limit):
     assert seen == everything
 
 
-def test_the_filter_is_by_status_as_shown(api, lead):
+def test_the_status_filter_matches_the_status_shown(api, lead):
     by_status = {
         "scheduled": log(api, 1, status="scheduled")["id"],
         "confirmed": log(api, 2)["id"],
@@ -126,7 +126,7 @@ def test_the_filter_is_by_status_as_shown(api, lead):
         ("Limit=1", "Limit"),
     ],
 )
-def test_a_wrong_query_is_refused_by_name(api, lead, query, field):
+def test_an_invalid_parameter_is_refused_and_named(api, lead, query, field):
     answer = api.get(f"/leads/{lead['id']}/meetings?{query}")
 
     assert (answer.status_code, answer.json["code"]) == (400, "validation_error")
@@ -134,13 +134,13 @@ def test_a_wrong_query_is_refused_by_name(api, lead, query, field):
 
 
 @pytest.mark.parametrize("query", ["limit=5.0", "limit=%205%20", "limit=1&limit=5", "limit="])
-def test_a_limit_may_be_written_as_forms_write_it(api, lead, query):
+def test_a_limit_is_accepted_in_the_ways_forms_write_it(api, lead, query):
     answer = api.get(f"/leads/{lead['id']}/meetings?{query}")
 
     assert answer.json["pagination"]["limit"] == (200 if query == "limit=" else 5)
 
 
-def test_another_clients_lead_counts_as_absent(api, lead, stranger):
+def test_another_clients_lead_is_not_found(api, lead, stranger):
     log(api, 1)
 
     theirs = stranger.get(f"/leads/{lead['id']}/meetings")
@@ -161,4 +161,5 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(api, lead, count_quer
             page(api, lead)
         counts.append(len(queries))
 
-    assert counts == [3] + [2] * 7  # the key, the meetings; where there are none, the lead
+    # One query for the key and one for the meetings; if there are none, one more for the lead.
+    assert counts == [3] + [2] * 7

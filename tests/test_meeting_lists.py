@@ -1,4 +1,4 @@
-"""Section 5: lists of meetings, their filters, orders and cursors; the change feed; statistics."""
+"""GET /meetings: filters, orders, cursors and the change feed; GET /meetings/stats."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ def stats(api, **query):
 
 @pytest.fixture
 def meetings(api, lead):
-    """Five meetings on five days, one of each status, two leads, one host, two providers."""
+    """Five meetings on five days, one of each status, of two leads, one host and two providers."""
     other = api.new_lead(email="Pepper@example.com")
     users.add(api.client_id, "Happy@example.com", "Happy", "Hogan")
     database.release()
@@ -78,7 +78,9 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("query", "found"), FILTERS, ids=str)
-def test_every_filter(api, meetings, stranger, query, found):
+def test_every_filter_selects_its_meetings_in_lists_and_statistics(
+    api, meetings, stranger, query, found
+):
     assert events(api, **query) == found
     assert sorted(events(api, order="starts_at", **query)) == sorted(found)
     assert sorted(events(api, order="updated_at", **query)) == sorted(found)
@@ -87,7 +89,7 @@ def test_every_filter(api, meetings, stranger, query, found):
     assert events(stranger, **query) == []
 
 
-def test_by_lead(api, meetings, stranger):
+def test_meetings_are_filtered_by_lead_id(api, meetings, stranger):
     lead, other = meetings
 
     assert events(api, lead_id=lead["id"]) == ["no_show", "cancelled", "confirmed", "scheduled"]
@@ -95,20 +97,20 @@ def test_by_lead(api, meetings, stranger):
     assert events(stranger, lead_id=other["id"]) == []
 
 
-def test_an_unescaped_plus_in_an_offset_is_understood(api, meetings):
+def test_an_unescaped_plus_in_an_offset_is_accepted(api, meetings):
     answer = api.get("/meetings?starts_after=2026-01-04T13:00:00+03:00")
 
     assert [m["external_event_id"] for m in answer.json["meetings"]] == ["no_show", "cancelled"]
 
 
-def test_a_booking_is_found_by_what_it_was_called_before(api, lead):
+def test_a_meeting_is_found_by_its_previous_external_event_id(api, lead):
     log(api, 1, "old")
     log(api, 1, "new", previous_external_event_id="old")
 
     assert events(api, external_event_id="old") == events(api, external_event_id="new") == ["new"]
 
 
-def test_the_shape_of_the_answer(api, meetings):
+def test_a_list_returns_full_meetings_and_pagination(api, meetings):
     answer = api.get("/meetings?limit=2")
 
     assert list(answer.json) == ["success", "meetings", "pagination"]
@@ -135,7 +137,7 @@ def test_pages_skip_nothing_and_show_nothing_twice(api, meetings, order, limit):
     assert answer["pagination"]["next_cursor"] is None
 
 
-def test_a_cursor_belongs_to_its_order(api, meetings):
+def test_a_cursor_is_refused_in_another_order_or_list(api, meetings):
     cursor = api.get("/meetings?limit=1&order=starts_at").json["pagination"]["next_cursor"]
     lead, _ = meetings
 
@@ -165,14 +167,14 @@ def test_a_cursor_belongs_to_its_order(api, meetings):
     ],
 )
 @pytest.mark.parametrize("path", ["/meetings", "/meetings/stats"])
-def test_a_wrong_query_is_refused_by_name(api, path, query, field):
+def test_an_invalid_parameter_is_refused_and_named(api, path, query, field):
     answer = api.get(f"{path}?{query}")
 
     assert (answer.status_code, set(answer.json["details"])) == (400, {field})
 
 
 class TestStats:
-    def test_counts_and_rates(self, api, meetings):
+    def test_statistics_count_each_status_and_give_rates(self, api, meetings):
         answer = api.get("/meetings/stats")
 
         assert list(answer.json) == ["success", "stats"]
@@ -188,18 +190,18 @@ class TestStats:
         }
         assert next(iter(answer.json["stats"])) == "total"
 
-    def test_without_an_outcome_there_are_no_rates(self, api, meetings):
+    def test_the_rates_are_null_without_an_outcome(self, api, meetings):
         shown = stats(api, status="scheduled,cancelled")
 
         assert (shown["total"], shown["show_rate"], shown["no_show_rate"]) == (2, None, None)
 
-    def test_of_nothing(self, api):
+    def test_the_statistics_of_no_meetings_are_zero(self, api):
         assert stats(api) == dict.fromkeys(
             ("total", "scheduled", "confirmed", "completed", "cancelled", "no_show"), 0
         ) | {"show_rate": None, "no_show_rate": None}
 
     @pytest.mark.parametrize("query", ["order=starts_at", "limit=5", "cursor=x"])
-    def test_they_take_filters_only(self, api, query):
+    def test_statistics_refuse_order_limit_and_cursor(self, api, query):
         assert api.get(f"/meetings/stats?{query}").status_code == 400
 
 
@@ -212,12 +214,13 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(api, lead, count_quer
                 events(api, order=order)
             counts.add((order, len(queries)))
 
-    settled = 1 if kind == "postgresql" else 0  # what the feed may show is asked for first
-    assert counts == {("-starts_at", 2), ("updated_at", 2 + settled)}
+    # On PostgreSQL, the feed first asks up to which time every change is committed.
+    feed_queries = 3 if kind == "postgresql" else 2
+    assert counts == {("-starts_at", 2), ("updated_at", feed_queries)}
 
 
 class Reader:
-    """Reads the change feed as a caller would: to its end, then on from the last row, again."""
+    """Polls the change feed as a caller does: to its end, then again from the last row."""
 
     def __init__(self, http, key):
         self.http, self.headers = http, {"X-API-Key": key}
@@ -236,8 +239,8 @@ class Reader:
             query["cursor"] = answer.json["pagination"]["next_cursor"]
 
 
-def test_the_feed_misses_no_change_while_others_write(app, api, lead):
-    """Writers whose transactions take differently long, so that they commit out of order."""
+def test_the_change_feed_misses_no_change_during_concurrent_writes(app, api, lead):
+    """The transactions of the writers differ in length, so that they commit out of order."""
     stop = threading.Event()
     written = {}
 
@@ -275,21 +278,21 @@ def test_the_feed_misses_no_change_while_others_write(app, api, lead):
     assert reader.titles == written
 
 
-def test_the_feed_shows_nothing_that_a_change_under_way_could_precede(
+def test_the_change_feed_holds_back_changes_behind_an_uncommitted_one(
     kind, app, api, lead, database_url, monkeypatch
 ):
-    """The case itself: a change is written, but not committed; another overtakes it."""
+    """A change is written but not yet committed when a later change is committed."""
     if kind == "sqlite":
-        pytest.skip("SQLite has one writer: none can overtake another")
+        pytest.skip("SQLite has one writer, so changes commit in order")
     slow, fast = log(api, 1, "slow"), log(api, 2, "fast")
-    written, go_on = threading.Event(), threading.Event()
+    written, commit = threading.Event(), threading.Event()
     record = __import__("services.timeline").timeline.record
 
     def record_slowly(*args, **kwargs):
         record(*args, **kwargs)
         if kwargs.get("meeting_id") == slow["id"]:
             written.set()
-            go_on.wait(5)
+            commit.wait(5)
 
     monkeypatch.setattr("services.timeline.record", record_slowly)
     path = f"/api/public/meetings/{slow['id']}/cancel"
@@ -300,12 +303,12 @@ def test_the_feed_shows_nothing_that_a_change_under_way_could_precede(
     reader.poll()
     thread.start()
     written.wait(5)
-    time.sleep(1.1)  # a whole second, since the feed is read on from whole seconds
+    time.sleep(1.1)  # into the next second, because a poll rereads the second of the last row
     api.post(f"/meetings/{fast['id']}/cancel")
 
     reader.poll()
     assert [status for _, status in reader.titles.values()] == ["confirmed", "confirmed"]
-    go_on.set()
+    commit.set()
     thread.join()
     reader.poll()
 

@@ -1,4 +1,4 @@
-"""Section 5: a meeting's life, cell by cell; one winner in every race."""
+"""Confirm, cancel, complete, no-show, reopen and reschedule, and bookings that get a new id."""
 
 import threading
 
@@ -17,14 +17,14 @@ BODIES = {
     "reopen": None,
     "reschedule": MOVE,
 }
-WAYS = {  # how a meeting gets into each state
+CALLS_TO_REACH = {  # the calls that bring a new meeting into each state
     "scheduled": [],
     "confirmed": ["confirm"],
     "completed": ["complete"],
     "no_show": ["no-show"],
     "cancelled": ["cancel"],
 }
-TABLE = {
+TRANSITIONS = {
     "scheduled": ["ok", "ok", "ok", "ok", "no-op", "ok"],
     "confirmed": ["no-op", "ok", "ok", "ok", "no-op", "ok"],
     "completed": ["409", "409", "no-op", "ok", "ok", "409"],
@@ -32,11 +32,11 @@ TABLE = {
     "cancelled": ["409", "no-op", "409", "409", "ok", "409"],
 }
 CELLS = [
-    (state, call, cell)
-    for state, row in TABLE.items()
-    for call, cell in zip(BODIES, row, strict=True)
+    (state, call, expected)
+    for state, row in TRANSITIONS.items()
+    for call, expected in zip(BODIES, row, strict=True)
 ]
-BECOMES = {
+RESULTING_STATUS = {
     "confirm": "confirmed",
     "cancel": "cancelled",
     "complete": "completed",
@@ -44,7 +44,7 @@ BECOMES = {
     "reopen": "scheduled",
     "reschedule": "scheduled",
 }
-TELLS = {
+ACTIVITY_TYPE = {
     "confirm": "meeting_confirmed",
     "cancel": "meeting_cancelled",
     "complete": "meeting_completed",
@@ -68,27 +68,27 @@ def get(api, meeting):
     return api.get(f"/meetings/{meeting['id']}").json["meeting"]
 
 
-@pytest.mark.parametrize(("state", "name", "cell"), CELLS)
-def test_every_cell_of_the_table(api, lead, meeting, state, name, cell):
-    for way in WAYS[state]:
-        assert call(api, meeting, way).status_code == 200
+@pytest.mark.parametrize(("state", "name", "expected"), CELLS)
+def test_every_transition_follows_the_table(api, lead, meeting, state, name, expected):
+    for step in CALLS_TO_REACH[state]:
+        assert call(api, meeting, step).status_code == 200
     before, history = get(api, meeting), api.history(lead)
     assert before["status"] == state
 
     answer = call(api, meeting, name)
 
-    if cell == "ok":
+    if expected == "ok":
         assert answer.status_code == 200, answer.json
         assert list(answer.json) == ["success", "meeting"]
         assert list(answer.json["meeting"]) == ITEM_KEYS
-        assert answer.json["meeting"]["status"] == BECOMES[name]
+        assert answer.json["meeting"]["status"] == RESULTING_STATUS[name]
         assert get(api, meeting) == answer.json["meeting"]
         assert api.history(lead)[:-1] == history
         entry = api.history(lead)[-1]
-        assert (entry["activity_type"], entry["meeting_id"]) == (TELLS[name], meeting["id"])
+        assert (entry["activity_type"], entry["meeting_id"]) == (ACTIVITY_TYPE[name], meeting["id"])
         if state != "scheduled" or name != "reschedule":
-            assert entry["changes"]["status"] == [state, BECOMES[name]]
-    elif cell == "no-op":
+            assert entry["changes"]["status"] == [state, RESULTING_STATUS[name]]
+    elif expected == "no-op":
         assert answer.json == {
             "success": True,
             "meeting": before | {"idempotent": True},
@@ -102,7 +102,7 @@ def test_every_cell_of_the_table(api, lead, meeting, state, name, cell):
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_done_again_each_is_a_no_op(api, lead, meeting, name):
+def test_a_repeated_call_is_a_no_op(api, lead, meeting, name):
     if name == "reopen":
         call(api, meeting, "cancel")
     with freeze_time("2030-01-01"):
@@ -118,8 +118,8 @@ def test_done_again_each_is_a_no_op(api, lead, meeting, name):
     assert api.history(lead) == history
 
 
-class TestWhatIsSet:
-    def test_by_cancel(self, api, meeting):
+class TestOutcomeFields:
+    def test_cancel_sets_its_time_and_reason(self, api, meeting):
         with freeze_time("2031-01-01T12:00:00Z"):
             after = call(api, meeting, "cancel").json["meeting"]
 
@@ -127,7 +127,7 @@ class TestWhatIsSet:
         assert after["cancellation_reason"] == "ill"
         assert (after["outcome_at"], after["no_show_reason"], after["outcome_notes"]) == (None,) * 3
 
-    def test_by_complete_and_then_no_show_and_back(self, api, meeting):
+    def test_a_new_outcome_sets_its_own_fields_and_clears_those_of_the_other(self, api, meeting):
         completed = call(api, meeting, "complete").json["meeting"]
         assert completed["outcome_notes"] == "went well"
         assert completed["outcome_at"]
@@ -140,13 +140,13 @@ class TestWhatIsSet:
         assert again["outcome_at"]
 
     @pytest.mark.parametrize("reason", ["", None])
-    def test_a_no_show_without_a_reason(self, api, meeting, reason):
+    def test_a_no_show_without_a_reason_gets_the_default_reason(self, api, meeting, reason):
         after = call(api, meeting, "no-show", reason=reason, notes=None).json["meeting"]
 
         assert after["no_show_reason"] == "api_marked"
 
     @pytest.mark.parametrize("name", ["cancel", "complete", "no-show"])
-    def test_reopen_clears_it_and_the_timeline_keeps_it(self, api, lead, meeting, name):
+    def test_reopen_clears_the_outcome_and_the_timeline_keeps_it(self, api, lead, meeting, name):
         call(api, meeting, "confirm")
         before = get(api, meeting)
         call(api, meeting, name)
@@ -158,13 +158,13 @@ class TestWhatIsSet:
             "status": "scheduled",
             "confirmed_by_lead": False,
         }
-        told = [entry["changes"] for entry in api.history(lead)[-2:]]
-        assert told[0]["status"] == ["confirmed", BECOMES[name]]
-        assert told[1] == {field: change[::-1] for field, change in told[0].items()} | {
-            "status": [BECOMES[name], "scheduled"]
+        outcome, reopening = [entry["changes"] for entry in api.history(lead)[-2:]]
+        assert outcome["status"] == ["confirmed", RESULTING_STATUS[name]]
+        assert reopening == {field: change[::-1] for field, change in outcome.items()} | {
+            "status": [RESULTING_STATUS[name], "scheduled"]
         }
 
-    def test_a_confirmation_stays_when_there_is_nothing_to_reopen(self, api, meeting):
+    def test_reopening_a_scheduled_meeting_keeps_its_confirmation(self, api, meeting):
         call(api, meeting, "confirm")
 
         assert call(api, meeting, "reopen").json["meeting"]["status"] == "confirmed"
@@ -172,13 +172,13 @@ class TestWhatIsSet:
 
 @pytest.mark.parametrize("name", [name for name in BODIES if name != "reschedule"])
 @pytest.mark.parametrize("data", [None, b"", b"  ", b"{}", b"\xef\xbb\xbf"])
-def test_the_body_may_be_absent(api, meeting, name, data):
+def test_the_body_may_be_absent_or_empty(api, meeting, name, data):
     if name == "reopen":
         call(api, meeting, "cancel")
 
     answer = api.post(f"/meetings/{meeting['id']}/{name}", data=data)
 
-    assert (answer.status_code, answer.json["meeting"]["status"]) == (200, BECOMES[name])
+    assert (answer.status_code, answer.json["meeting"]["status"]) == (200, RESULTING_STATUS[name])
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -186,7 +186,7 @@ def test_the_body_may_be_absent(api, meeting, name, data):
     ("data", "code"),
     [(b"{", "invalid_json"), (b"[]", "validation_error"), (b'{"raeson": "x"}', "validation_error")],
 )
-def test_a_wrong_body_is_refused_also_for_an_unknown_meeting(api, meeting, name, data, code):
+def test_an_invalid_body_is_refused_even_if_the_meeting_is_unknown(api, meeting, name, data, code):
     for meeting_id in (meeting["id"], UNKNOWN_ID):
         answer = api.post(f"/meetings/{meeting_id}/{name}", data=data)
         assert (answer.status_code, answer.json["code"]) == (400, code)
@@ -198,14 +198,14 @@ def test_a_wrong_body_is_refused_also_for_an_unknown_meeting(api, meeting, name,
     [("cancel", "reason", 1000), ("no-show", "reason", 1000), ("complete", "notes", 10_000),
      ("no-show", "notes", 10_000), ("reschedule", "reason", 1000)],
 )  # fmt: skip
-def test_text_has_a_longest_length(api, meeting, name, field, longest):
+def test_text_length_is_limited(api, meeting, name, field, longest):
     over = call(api, meeting, name, **{field: "x" * (longest + 1)})
     assert (over.status_code, set(over.json["details"])) == (400, {field})
     assert call(api, meeting, name, **{field: "é" * longest}).status_code == 200
 
 
 @pytest.mark.parametrize("name", [*BODIES, ""])
-def test_another_clients_meeting_counts_as_absent(api, meeting, stranger, name):
+def test_another_clients_meeting_is_not_found(api, meeting, stranger, name):
     path = f"/meetings/{meeting['id']}" + (f"/{name}" if name else "")
 
     answer = stranger.open("POST" if name else "GET", path, json=BODIES.get(name) or {})
@@ -216,7 +216,7 @@ def test_another_clients_meeting_counts_as_absent(api, meeting, stranger, name):
 
 
 class TestReschedule:
-    def test_the_duration_stays_and_the_confirmation_goes(self, api, lead, meeting):
+    def test_a_reschedule_keeps_the_duration_and_removes_the_confirmation(self, api, lead, meeting):
         call(api, meeting, "confirm")
 
         with freeze_time("2031-01-01T00:00:00Z"):
@@ -245,7 +245,7 @@ class TestReschedule:
             "status": ["confirmed", "scheduled"],
         }
 
-    def test_wall_clock_time_is_of_the_meetings_zone_unless_one_is_named(self, api, meeting):
+    def test_a_wall_clock_time_is_read_in_the_meetings_zone_unless_one_is_given(self, api, meeting):
         local = call(api, meeting, "reschedule", starts_at="2026-04-20T14:00").json["meeting"]
         assert local["starts_at"] == "2026-04-20T18:00:00Z"
 
@@ -259,7 +259,7 @@ class TestReschedule:
         "end", [{"ends_at": "2026-02-01T12:30:00Z"}, {"duration_minutes": 150},
                 {"ends_at": "2026-02-01T12:30:00Z", "duration_minutes": "150"}]
     )  # fmt: skip
-    def test_an_end_or_a_duration(self, api, meeting, end):
+    def test_a_reschedule_accepts_an_end_or_a_duration(self, api, meeting, end):
         assert call(api, meeting, "reschedule", **end).json["meeting"]["duration_minutes"] == 150
 
     @pytest.mark.parametrize(
@@ -281,13 +281,13 @@ class TestReschedule:
             ({"starts_at": "1969-12-31T20:00", "bogus": 1}, {"starts_at", "bogus"}),
         ],
     )  # fmt: skip
-    def test_wrong_times_are_refused_by_name(self, api, meeting, body, fields):
+    def test_invalid_fields_are_refused_and_named(self, api, meeting, body, fields):
         answer = api.post(f"/meetings/{meeting['id']}/reschedule", json=body)
 
         assert (answer.status_code, set(answer.json["details"])) == (400, fields)
         assert get(api, meeting)["starts_at"] == meeting["starts_at"]
 
-    def test_a_new_external_id_leaves_the_old_one_an_alias(self, api, lead, meeting):
+    def test_after_a_new_external_event_id_the_old_one_remains_an_alias(self, api, lead, meeting):
         moved = call(api, meeting, "reschedule", external_event_id="new").json["meeting"]
         assert moved["external_event_id"] == "new"
 
@@ -302,7 +302,7 @@ class TestReschedule:
         assert (fresh.status_code, fresh.json["meeting"]["title"]) == (200, "fresh")
         assert len(api.meetings(lead)) == 1
 
-    def test_an_external_id_that_is_taken_is_a_conflict(self, api, lead, meeting):
+    def test_an_external_event_id_of_another_meeting_is_a_conflict(self, api, lead, meeting):
         other = api.post("/meetings", json=booking(external_event_id="taken")).json["meeting"]
 
         answer = call(api, meeting, "reschedule", external_event_id="taken")
@@ -311,7 +311,7 @@ class TestReschedule:
         assert other["id"] in answer.json["message"]
         assert get(api, meeting)["starts_at"] == meeting["starts_at"]
 
-    def test_a_missing_provider_is_told_with_everything_else(self, api, lead):
+    def test_a_missing_provider_is_reported_together_with_other_errors(self, api, lead):
         alone = booking(external_calendar_provider=..., external_event_id=...)
         meeting = api.post("/meetings", json=alone).json["meeting"]
         body = {"starts_at": "2026-01-02T10:00Z", "ends_at": "2026-01-01T10:00Z"}
@@ -322,7 +322,7 @@ class TestReschedule:
 
         assert set(answer.json["details"]) == {"ends_at", "external_event_id"}
 
-    def test_an_external_id_needs_a_provider_to_go_with(self, api, lead):
+    def test_an_external_event_id_requires_a_meeting_with_a_provider(self, api, lead):
         alone = booking(external_calendar_provider=..., external_event_id=...)
         meeting = api.post("/meetings", json=alone).json["meeting"]
 
@@ -330,7 +330,7 @@ class TestReschedule:
 
         assert set(answer.json["details"]) == {"external_event_id"}
 
-    def test_a_replay_that_moves_is_listed_too(self, api, lead, meeting):
+    def test_a_replay_that_moves_the_meeting_is_listed_as_a_reschedule(self, api, lead, meeting):
         api.post("/meetings", json=booking(ends_at="2025-12-29T15:30:00", status=...))
 
         [move] = get(api, meeting)["reschedules"]
@@ -356,10 +356,10 @@ class TestPreviousExternalEvent:
         assert entry["changes"]["external_event_id"] == ["a", "b"]
 
     @pytest.mark.parametrize("order", ["abc", "cba", "bac", "bca", "acb"])
-    def test_whatever_the_order_of_arrival_there_is_one_meeting(self, api, lead, order):
+    def test_a_chain_of_ids_is_one_meeting_in_any_order_of_arrival(self, api, lead, order):
         previous = {"a": None, "b": "a", "c": "b"}
         if order == "acb":
-            previous["c"] = "a"  # else a and c are two meetings before b can tell
+            previous["c"] = "a"  # otherwise a and c are two meetings before b arrives
 
         for event_id in order * 2:
             answer = self.send(api, event_id, previous[event_id], title=event_id)
@@ -369,7 +369,7 @@ class TestPreviousExternalEvent:
         last = "b" if order == "acb" else "c"
         assert (meeting["external_event_id"], meeting["title"]) == (last, last)
 
-    def test_a_late_retry_of_the_old_booking_changes_nothing(self, api, lead):
+    def test_a_late_replay_of_the_old_booking_changes_nothing(self, api, lead):
         self.send(api, "a")
         self.send(api, "b", "a", title="moved")
         before, history = api.meetings(lead), api.history(lead)
@@ -379,14 +379,14 @@ class TestPreviousExternalEvent:
         assert (late.status_code, late.json["meeting"]["title"]) == (200, "moved")
         assert (api.meetings(lead), api.history(lead)) == (before, history)
 
-    def test_a_previous_id_is_an_alias_though_unknown_when_named(self, api, lead):
+    def test_a_previous_id_becomes_an_alias_even_if_no_meeting_had_it(self, api, lead):
         first = self.send(api, "b", "a")
         late = self.send(api, "a")
 
         assert (first.status_code, late.status_code) == (201, 200)
         assert late.json["meeting"] == first.json["meeting"]
 
-    def test_two_meetings_cannot_become_one(self, api, lead):
+    def test_a_booking_that_names_two_existing_meetings_is_a_conflict(self, api, lead):
         self.send(api, "a")
         newer = self.send(api, "b").json["meeting"]
 
@@ -396,7 +396,9 @@ class TestPreviousExternalEvent:
         assert newer["id"] in answer.json["message"]
         assert {meeting["title"] for meeting in api.meetings(lead)} == {newer["title"]}
 
-    def test_of_another_lead_it_is_a_conflict_and_leaves_no_alias(self, api, lead):
+    def test_a_previous_id_of_another_leads_meeting_is_a_conflict_and_stores_no_alias(
+        self, api, lead
+    ):
         api.new_lead(email="other@example.com")
         self.send(api, "a")
 
@@ -405,14 +407,14 @@ class TestPreviousExternalEvent:
 
         assert (answer.status_code, later.status_code) == (409, 201)
 
-    def test_of_nobody_it_is_not_found_and_leaves_no_alias(self, api, lead):
+    def test_a_booking_for_an_unknown_lead_is_not_found_and_stores_no_alias(self, api, lead):
         answer = self.send(api, "b", "a", lead_email="nobody@example.com")
 
         assert answer.status_code == 404
         assert self.send(api, "a").status_code == self.send(api, "b").status_code == 201
 
     @pytest.mark.parametrize("missing", ["external_calendar_provider", "external_event_id"])
-    def test_it_needs_the_pair(self, api, lead, missing):
+    def test_a_previous_id_requires_the_external_event_pair(self, api, lead, missing):
         answer = api.post(
             "/meetings", json=booking(previous_external_event_id="x", **{missing: ""})
         )
@@ -422,11 +424,11 @@ class TestPreviousExternalEvent:
             {"previous_external_event_id"},
         )
 
-    def test_the_same_id_as_previous_is_a_plain_replay(self, api, lead):
+    def test_a_previous_id_equal_to_the_new_id_is_ignored(self, api, lead):
         assert self.send(api, "a", "a").status_code == 201
         assert self.send(api, "a", "a").status_code == 200
 
-    def test_a_chain_goes_on_from_an_alias(self, api, lead):
+    def test_a_booking_may_name_an_alias_as_its_previous_id(self, api, lead):
         first = self.send(api, "a").json["meeting"]
         self.send(api, "b", "a")
 
@@ -437,7 +439,7 @@ class TestPreviousExternalEvent:
 
 
 @pytest.mark.parametrize("names", [("cancel", "complete"), ("no-show", "cancel")])
-def test_of_two_conflicting_calls_one_wins(app, api, lead, meeting, names):
+def test_of_two_concurrent_conflicting_calls_one_wins(app, api, lead, meeting, names):
     answers = {}
     begin = threading.Barrier(2)
 
@@ -455,5 +457,5 @@ def test_of_two_conflicting_calls_one_wins(app, api, lead, meeting, names):
 
     assert sorted(answer.status_code for answer in answers.values()) == [200, 409]
     winner = next(name for name in names if answers[name].status_code == 200)
-    assert get(api, meeting)["status"] == BECOMES[winner]
-    assert api.history(lead)[-1]["activity_type"] == TELLS[winner]
+    assert get(api, meeting)["status"] == RESULTING_STATUS[winner]
+    assert api.history(lead)[-1]["activity_type"] == ACTIVITY_TYPE[winner]
