@@ -1,4 +1,4 @@
-"""Section 5, calendars: what two readers make of them; feeds with an address of their own."""
+"""iCalendar exports, checked with two independent parsers, and feeds that need no key."""
 
 import json
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ def meeting(api, lead):
 
 
 def read(answer):
-    """The events, as both readers agree on them."""
+    """Return the events; both parsers must read them the same way."""
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"] == "text/calendar; charset=utf-8"
     calendar = icalendar.Calendar.from_ical(answer.data)
@@ -37,18 +37,18 @@ def read(answer):
     assert not calendar.get_missing_tzids()
     assert all(len(line) <= 75 for line in answer.data.split(b"\r\n"))
     events = calendar.walk("VEVENT")
-    # vobject keeps the zones of every calendar it has read; this one is to be read by itself.
+    # vobject caches time zones across calendars; clear them to parse this one by its own VTIMEZONE.
     vars(vobject.icalendar)["__tzidMap"].clear()
-    others = getattr(vobject.readOne(answer.data.decode()), "vevent_list", [])
+    parsed_by_vobject = getattr(vobject.readOne(answer.data.decode()), "vevent_list", [])
     assert [(e["uid"], e["dtstart"].dt.astimezone(UTC), e["dtend"].dt.astimezone(UTC), e["summary"])
             for e in events] == [
         (o.uid.value, o.dtstart.value.astimezone(UTC), o.dtend.value.astimezone(UTC),
-         o.summary.value) for o in others
+         o.summary.value) for o in parsed_by_vobject
     ]  # fmt: skip
     return events
 
 
-def test_one_meeting(api, meeting):
+def test_a_meeting_is_exported_with_its_times_place_and_people(api, meeting):
     [event] = read(api.get(f"/meetings/{meeting['id']}.ics"))
 
     assert event["uid"].startswith(meeting["id"])
@@ -69,7 +69,7 @@ def test_one_meeting(api, meeting):
     assert "CN" not in nobody.params
 
 
-def test_it_keeps_its_uid_and_counts_its_moves(api, meeting):
+def test_an_event_keeps_its_uid_and_its_sequence_counts_reschedules(api, meeting):
     path = f"/meetings/{meeting['id']}"
     [before] = read(api.get(f"{path}.ics"))
     for day in (1, 2):
@@ -97,11 +97,11 @@ def test_it_keeps_its_uid_and_counts_its_moves(api, meeting):
         ("Australia/Lord_Howe", "2026-01-01T10:00", datetime(2025, 12, 31, 23, tzinfo=UTC)),
         ("Asia/Kathmandu", "2026-01-01T10:00", datetime(2026, 1, 1, 4, 15, tzinfo=UTC)),
         ("America/New_York", "2150-07-01T10:00", datetime(2150, 7, 1, 14, tzinfo=UTC)),
-        # twice that night; this is the second time, which a zone cannot name
+        # the second of two equal wall-clock times, which a TZID cannot express
         ("America/Santiago", "2026-04-05T03:30Z", datetime(2026, 4, 5, 3, 30, tzinfo=UTC)),
     ],
 )
-def test_the_instant_survives_in_any_zone(api, lead, timezone, starts_at, instant):
+def test_the_instant_is_preserved_in_any_zone(api, lead, timezone, starts_at, instant):
     meeting = api.post(
         "/meetings",
         json=booking(timezone=timezone, starts_at=starts_at, ends_at=..., duration_minutes=45),
@@ -114,22 +114,22 @@ def test_the_instant_survives_in_any_zone(api, lead, timezone, starts_at, instan
         assert event["dtstart"].params["TZID"] == timezone
 
 
-def test_of_a_lead_and_of_a_host(api, lead, meeting):
+def test_a_calendar_can_be_limited_to_a_lead_or_a_host(api, lead, meeting):
     other = api.new_lead(email="other@example.com")
     api.post("/meetings", json=booking(lead_id=other["id"], external_event_id="2", timezone="UTC"))
 
     def titles(path):
         return {event["summary"] for event in read(api.get(path))}
 
-    mine, others = meeting["title"], booking()["title"]
-    assert titles(f"/leads/{lead['id']}/meetings.ics") == {mine}
-    assert titles(f"/leads/{other['id']}/meetings.ics") == {others}
-    assert titles("/meetings.ics?host_email=PEPPER@example.com") == {mine}
+    of_tony, of_other = meeting["title"], booking()["title"]
+    assert titles(f"/leads/{lead['id']}/meetings.ics") == {of_tony}
+    assert titles(f"/leads/{other['id']}/meetings.ics") == {of_other}
+    assert titles("/meetings.ics?host_email=PEPPER@example.com") == {of_tony}
     assert titles("/meetings.ics?host_email=nobody@example.com") == set()
-    assert titles("/meetings.ics") == {mine, others}
+    assert titles("/meetings.ics") == {of_tony, of_other}
 
 
-def test_another_clients_calendars_are_absent(api, lead, meeting, stranger):
+def test_another_clients_calendars_are_not_found(api, lead, meeting, stranger):
     assert stranger.get(f"/meetings/{meeting['id']}.ics").json["code"] == "meeting_not_found"
     assert stranger.get(f"/leads/{lead['id']}/meetings.ics").json["code"] == "lead_not_found"
     assert read(stranger.get("/meetings.ics")) == []
@@ -148,7 +148,7 @@ class TestFeeds:
     def get(self, api, feed, **options):
         return api.http.get(feed["url"].removeprefix("http://127.0.0.1:8000"), **options)
 
-    def test_an_address_needs_no_key(self, api, lead, meeting, run):
+    def test_a_feed_needs_no_key(self, api, lead, meeting, run):
         other = api.new_lead(email="other@example.com")
         api.post("/meetings", json=booking(lead_id=other["id"], external_event_id="2"))
 
@@ -156,12 +156,12 @@ class TestFeeds:
         of_host = run("create", api.client_id, "--host", "pepper@EXAMPLE.com")
         of_lead = run("create", api.client_id, "--lead", other["id"].upper())
 
-        mine, others = meeting["title"], booking()["title"]
+        of_tony, of_other = meeting["title"], booking()["title"]
         titles = [{e["summary"] for e in read(self.get(api, feed))}
                   for feed in (everything, of_host, of_lead)]  # fmt: skip
-        assert titles == [{mine, others}, {mine}, {others}]
+        assert titles == [{of_tony, of_other}, {of_tony}, {of_other}]
 
-    def test_a_revoked_one_is_not_found_like_an_unknown_one(self, api, run):
+    def test_a_revoked_feed_is_not_found_just_like_an_unknown_one(self, api, run):
         feed = run("create", api.client_id)
         assert run("revoke", feed["id"])["revoked"]
 
@@ -172,7 +172,7 @@ class TestFeeds:
         assert listed == {key: feed[key] for key in feed if key not in ("url", "revoked",
             "revoked_at")} | {"revoked": True, "revoked_at": listed["revoked_at"]}  # fmt: skip
 
-    def test_the_address_is_stored_nowhere_and_logged_nowhere(self, api, run, caplog):
+    def test_the_token_of_a_feed_is_neither_stored_nor_logged(self, api, run, caplog):
         caplog.set_level("INFO", logger="meetings")
         feed = run("create", api.client_id)
         token = feed["url"].rsplit("/", 1)[1].removesuffix(".ics")
@@ -187,7 +187,7 @@ class TestFeeds:
         assert "path=/feeds/*" in caplog.text
         assert token not in json.dumps(run("list", api.client_id))
 
-    def test_a_wrong_argument_is_told(self, api, lead, stranger, run):
+    def test_an_invalid_argument_is_named_in_the_error(self, api, lead, stranger, run):
         users.add(api.client_id, "host@example.com", "A", "B")
         database.release()
         assert "both" in run(
@@ -198,7 +198,7 @@ class TestFeeds:
         assert "UUID" in run("create", api.client_id, "--lead", "5", fails=True)
         assert "no feed" in run("revoke", lead["id"], fails=True)
 
-    def test_it_takes_no_parameters_and_is_only_read(self, api, run):
+    def test_a_feed_refuses_parameters_and_other_methods_than_get(self, api, run):
         feed = run("create", api.client_id)
 
         assert self.get(api, feed, query_string={"x": 1}).status_code == 400

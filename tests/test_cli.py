@@ -1,4 +1,4 @@
-"""Section 7: the commands, as a shell runs them and as programs read them."""
+"""The commands: what they do and what they print, as text and as JSON."""
 
 import json
 import shlex
@@ -11,7 +11,7 @@ from cli import DEMO_BOOKING
 
 @pytest.fixture
 def run(app):
-    """Run a command; returns the JSON it prints, or with `fails` its line on stderr."""
+    """Run a command; returns the JSON it prints, with `text` or `fails` its output as text."""
 
     def run(*arguments, fails=False, text=False):
         result = app.test_cli_runner().invoke(args=list(arguments) + ["--json"] * (not text))
@@ -34,7 +34,7 @@ def status_with(app, key):
     return app.test_client().get("/api/public/leads", headers={"X-API-Key": key}).status_code
 
 
-def test_a_new_client_comes_with_its_first_key_shown_once(app, run):
+def test_a_new_client_gets_a_first_key_that_is_shown_once(app, run):
     made = run("clients", "create", "Stark Industries " + str(id(run)))
 
     assert list(made) == ["id", "name", "api_key"]
@@ -44,15 +44,15 @@ def test_a_new_client_comes_with_its_first_key_shown_once(app, run):
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 256, "a\u0007b"])
-def test_a_client_needs_a_name(run, name):
+def test_an_invalid_client_name_is_refused(run, name):
     assert "NAME" in run("clients", "create", name, fails=True)
 
 
-def test_a_second_client_of_a_name_is_refused(run, client):
+def test_a_second_client_with_the_same_name_is_refused(run, client):
     assert client["name"] in run("clients", "create", client["name"], fails=True)
 
 
-def test_keys_are_made_listed_and_revoked(app, run, client):
+def test_keys_are_created_listed_and_revoked(app, run, client):
     made = run("keys", "create", client["name"])
     assert status_with(app, made["api_key"]) == 200
 
@@ -70,7 +70,7 @@ def test_keys_are_made_listed_and_revoked(app, run, client):
     assert not run("keys", "list", client["name"])[0]["revoked"]
 
 
-def test_users_are_added_listed_and_switched(run, client, stranger):
+def test_users_are_added_listed_deactivated_and_activated(run, client, stranger):
     add = ["users", "add", client["name"], "--first-name", "Pepper", "--last-name", "Potts"]
     pepper = run(*add, "--email", "Pepper@example.com")
     happy = run(*add, "--email", "happy@example.com", "--inactive")
@@ -115,11 +115,11 @@ def test_meeting_types_are_added_and_listed(run, client, stranger):
     ],
     ids=" ".join,
 )
-def test_a_wrong_argument_is_one_clear_line(run, command):
+def test_an_invalid_argument_prints_an_error_without_a_traceback(run, command):
     assert "Error" in run(*command, fails=True)
 
 
-def test_for_people_every_command_speaks_text(run, client):
+def test_every_command_prints_text_without_the_json_option(run, client):
     for command in (
         ["clients", "list"],
         ["keys", "create", client["name"]],
@@ -173,7 +173,7 @@ def test_the_demo_can_be_run_again_and_its_curl_works_as_pasted(app, run):
     assert booking() == DEMO_BOOKING
 
 
-def test_a_key_the_demo_did_not_make_outlives_it(app, run):
+def test_the_demo_keeps_keys_that_it_did_not_create(app, run):
     run("demo")
     own = run("keys", "create", "Demo")
 
@@ -182,7 +182,7 @@ def test_a_key_the_demo_did_not_make_outlives_it(app, run):
     assert status_with(app, own["api_key"]) == 200
 
 
-def test_a_database_that_is_behind_is_told_in_one_line(app, run, tmp_path):
+def test_a_database_that_lacks_migrations_is_reported_in_one_line(app, run, tmp_path):
     with using(f"sqlite:///{tmp_path / 'new.db'}"):
         result = app.test_cli_runner().invoke(args=["clients", "list"])
 
@@ -191,7 +191,7 @@ def test_a_database_that_is_behind_is_told_in_one_line(app, run, tmp_path):
     assert len(result.output.strip().splitlines()) == 1
 
 
-def test_a_database_that_is_away_is_told_in_one_line(app, run):
+def test_an_unreachable_database_is_reported_in_one_line(app, run):
     with using("postgresql://nobody@127.0.0.1:1/none"):
         result = app.test_cli_runner().invoke(args=["clients", "list"])
 

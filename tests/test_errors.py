@@ -1,4 +1,4 @@
-"""Section 1: keys, envelopes, bodies and queries, for every call alike."""
+"""What all endpoints share: keys, error envelopes, request bodies and queries."""
 
 import json
 import re
@@ -36,7 +36,7 @@ CALLS = [
 each_call = pytest.mark.parametrize(("method", "path"), CALLS)
 
 
-def test_the_calls_above_are_all_there_are(app):
+def test_the_list_of_calls_is_complete(app):
     rules = {
         (method, re.sub("<uuid:\\w+>", UNKNOWN_ID, rule.rule))
         for rule in app.url_map.iter_rules()
@@ -48,7 +48,7 @@ def test_the_calls_above_are_all_there_are(app):
 
 
 @each_call
-def test_without_a_key_nothing_is_told(app, method, path):
+def test_a_request_without_a_key_reveals_nothing(app, method, path):
     answer = app.test_client().open(f"/api/public{path}?nonsense=1", method=method, data="nonsense")
 
     assert answer.status_code == 401
@@ -63,7 +63,7 @@ def test_without_a_key_nothing_is_told(app, method, path):
 
 @each_call
 @pytest.mark.parametrize("key", ["nxr_live_unknown", "x", "é", "nxr_live_" + "0" * 64, "a b"])
-def test_a_key_that_is_not_valid_is_refused(app, method, path, key):
+def test_an_invalid_key_is_refused(app, method, path, key):
     answer = app.test_client().open(f"/api/public{path}", method=method, headers={"X-API-Key": key})
 
     assert (answer.status_code, answer.json["code"]) == (401, "invalid_api_key")
@@ -72,20 +72,20 @@ def test_a_key_that_is_not_valid_is_refused(app, method, path, key):
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", " Bearer "])
-def test_a_bearer_token_is_a_key_too(api, scheme):
+def test_a_bearer_token_is_accepted_as_the_key(api, scheme):
     answer = api.http.get("/api/public/leads", headers={"Authorization": f"{scheme} {api.key}"})
 
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("value", ["Basic abc", "Bearer", "Bearer ", "", "nxr_live_abc"])
-def test_an_authorization_of_another_kind_is_no_key(api, value):
+def test_another_authorization_scheme_is_not_a_key(api, value):
     answer = api.http.get("/api/public/leads", headers={"Authorization": value})
 
     assert answer.json["code"] == "missing_api_key"
 
 
-def test_of_two_keys_the_one_in_its_own_header_counts(api):
+def test_x_api_key_takes_precedence_over_a_bearer_token(api):
     right, wrong = api.key, "nxr_live_wrong"
 
     first = api.get("/leads", headers={"Authorization": f"Bearer {wrong}"})
@@ -95,7 +95,7 @@ def test_of_two_keys_the_one_in_its_own_header_counts(api):
     assert (first.status_code, second.status_code, third.status_code) == (200, 401, 200)
 
 
-def test_a_client_may_hold_several_keys_and_a_revoked_one_stops_at_once(api):
+def test_revoking_one_key_of_a_client_stops_only_that_key_and_at_once(api):
     row, second_key = clients.create_key(api.client_id)
     assert api.get("/leads", headers={"X-API-Key": second_key}).status_code == 200
 
@@ -130,7 +130,7 @@ def test_only_the_hash_of_a_key_is_stored(api):
     ],
 )
 @pytest.mark.parametrize("with_key", [True, False])
-def test_no_such_path_is_not_found_with_or_without_a_key(api, path, with_key):
+def test_an_unknown_path_is_not_found_with_or_without_a_key(api, path, with_key):
     answer = api.http.get(path, headers={"X-API-Key": api.key} if with_key else {})
 
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
@@ -138,7 +138,7 @@ def test_no_such_path_is_not_found_with_or_without_a_key(api, path, with_key):
     assert answer.mimetype == "application/json"
 
 
-def test_another_method_is_refused_with_those_that_are_allowed(api):
+def test_a_wrong_method_is_refused_and_the_allowed_ones_named(api):
     answer = api.open("DELETE", f"/leads/{UNKNOWN_ID}")
 
     assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
@@ -147,7 +147,7 @@ def test_another_method_is_refused_with_those_that_are_allowed(api):
 
 
 @each_call
-def test_an_unknown_parameter_is_refused_by_name_on_every_method(api, method, path):
+def test_an_unknown_parameter_is_refused_and_named_on_every_call(api, method, path):
     answer = api.open(method, f"{path}?verbose=true&statsu=x", json={"first_name": "A"})
 
     assert answer.status_code == 400
@@ -156,19 +156,19 @@ def test_an_unknown_parameter_is_refused_by_name_on_every_method(api, method, pa
 
 
 @pytest.mark.parametrize("path", ["/healthz?x=1", "/readyz?x=1"])
-def test_an_unknown_parameter_is_refused_outside_the_api_too(app, path):
+def test_the_health_checks_refuse_unknown_parameters(app, path):
     assert app.test_client().get(path).json["code"] == "validation_error"
 
 
 @pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 128])
-def test_a_sane_request_id_comes_back(api, given):
+def test_a_valid_request_id_is_returned(api, given):
     answer = api.get("/leads", headers={"X-Request-Id": given})
 
     assert answer.headers["X-Request-Id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "ä", "<script>", "nxr_live_abc"])
-def test_any_other_request_id_is_replaced_by_a_new_uuid(api, given):
+def test_an_invalid_request_id_is_replaced_by_a_new_uuid(api, given):
     answer = api.get("/nope", headers={"X-Request-Id": given})
 
     assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Request-Id"])
@@ -197,7 +197,7 @@ def test_any_other_request_id_is_replaced_by_a_new_uuid(api, given):
     ids=lambda body: repr(body[:20]),
 )
 @pytest.mark.parametrize("path", ["/meetings", "/leads"])
-def test_a_body_that_is_not_json_at_all(api, path, body):
+def test_a_body_that_is_not_json_is_invalid_json(api, path, body):
     answer = api.post(path, data=body)
 
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_json")
@@ -207,7 +207,7 @@ def test_a_body_that_is_not_json_at_all(api, path, body):
 
 @pytest.mark.parametrize("body", ["[]", '"text"', "1", "null", "true"])
 @pytest.mark.parametrize("path", ["/meetings", "/leads"])
-def test_a_body_that_is_json_but_no_object(api, path, body):
+def test_a_json_body_that_is_not_an_object_is_a_validation_error(api, path, body):
     answer = api.post(path, data=body)
 
     assert (answer.status_code, answer.json["code"]) == (400, "validation_error")
@@ -220,7 +220,7 @@ def test_a_body_is_read_as_json_whatever_its_content_type(api, lead, content_typ
     assert answer.status_code == 201
 
 
-def test_a_byte_order_mark_is_skipped_and_of_a_key_given_twice_the_last_counts(api):
+def test_a_byte_order_mark_is_skipped_and_the_last_of_repeated_keys_counts(api):
     body = b'\xef\xbb\xbf{"first_name": "Anthony", "first_name": "Tony"}'
 
     assert api.post("/leads", data=body).json["lead"]["first_name"] == "Tony"
@@ -251,20 +251,20 @@ def test_an_array_may_be_eight_mebibytes_long(api):
     assert api.patch("/leads/" + UNKNOWN_ID, data=at_limit).status_code == 413
 
 
-def test_a_missing_key_is_answered_before_a_body_that_is_too_large(app):
+def test_a_missing_key_is_reported_before_an_oversized_body(app):
     answer = app.test_client().post("/api/public/leads", data=b" " * 2_000_000)
 
     assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("name", ["\\ud800", "\\u0000", "x" * 5000])
-def test_the_name_of_an_unknown_field_is_told_whatever_it_holds(api, name):
+def test_an_unknown_field_is_named_whatever_characters_its_name_has(api, name):
     answer = api.post("/meetings", data=f'{{"{name}": 1}}')
 
     assert answer.json["details"][json.loads(f'"{name}"')] == ["Unknown field."]
 
 
-def test_everything_wrong_is_named_at_once_in_sentences(api):
+def test_one_error_names_every_wrong_field_in_sentences(api):
     answer = api.post(
         "/meetings?page=1",
         json={
@@ -298,22 +298,22 @@ def test_everything_wrong_is_named_at_once_in_sentences(api):
     assert "additional_attendees.1.x: Unknown field." in answer.json["message"]
 
 
-def test_a_long_list_of_errors_is_told_in_full_in_details_alone(api):
+def test_a_long_list_of_errors_is_cut_in_the_message_but_not_in_details(api):
     answer = api.post("/meetings", json={f"field{n}": 1 for n in range(100)})
 
-    assert len(answer.json["details"]) == 104  # and what is required
+    assert len(answer.json["details"]) == 104  # the unknown fields and four required ones
     assert answer.json["message"].endswith("And 84 more, in details.")
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "DELETE", "TRACE"])
-def test_no_method_is_answered_that_has_no_use(api, method):
+def test_an_unsupported_method_is_refused_even_with_an_unknown_parameter(api, method):
     answer = api.open(method, "/leads?x=1")
 
     assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
-def test_a_lone_error_reads_as_documented(api, lead):
+def test_a_validation_error_has_the_documented_shape(api, lead):
     answer = api.post("/meetings", json=booking(ends_at=...))
 
     assert answer.json == {
@@ -334,7 +334,7 @@ def test_a_lone_error_reads_as_documented(api, lead):
     ]
 
 
-def test_a_bug_is_answered_without_telling_anything(api, monkeypatch, caplog):
+def test_a_bug_is_logged_and_its_response_reveals_nothing(api, monkeypatch, caplog):
     def fail(*args):
         raise ZeroDivisionError("secret inside")
 

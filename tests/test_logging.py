@@ -1,4 +1,4 @@
-"""Section 8, logs: one line a request, and never a key, a body or an email in it."""
+"""The request log: one line for each request, without keys, bodies or emails."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ def lines(caplog):
     return caplog
 
 
-def test_a_request_is_one_line_with_what_matters(api, lines):
+def test_a_request_is_logged_as_one_line(api, lines):
     answer = api.get("/leads?email=tony.stark@gmail.com&limit=5")
 
     [record] = lines.records
@@ -25,7 +25,7 @@ def test_a_request_is_one_line_with_what_matters(api, lines):
     assert "path=/api/public/leads status=200 milliseconds=" in line
 
 
-def test_as_json_the_same_is_an_object(api, lines):
+def test_the_json_format_logs_an_object(api, lines):
     api.get("/leads")
 
     line = json.loads(JsonFormatter().format(lines.records[0]))
@@ -42,7 +42,7 @@ def test_as_json_the_same_is_an_object(api, lines):
     assert line["time"].endswith("Z")
 
 
-def test_no_secret_is_logged_wherever_it_was_sent(api, lead, lines):
+def test_keys_emails_and_bodies_are_never_logged(api, lead, lines):
     api.post(f"/meetings?key={api.key}&email=tony.stark@gmail.com", json=booking())
     api.post("/meetings", json=booking())
     api.get(f"/leads/{api.key}")
@@ -57,7 +57,8 @@ def test_no_secret_is_logged_wherever_it_was_sent(api, lead, lines):
     assert len(text.splitlines()) == 6
 
 
-def test_the_server_below_tells_no_paths_either():
+def test_gunicorn_never_logs_at_debug_level():
+    """gunicorn's DEBUG lines hold paths unmasked, with any secret in them."""
     assert configuration("DEBUG", "text")["loggers"]["gunicorn.error"]["level"] == "INFO"
     assert configuration("ERROR", "text")["loggers"]["gunicorn.error"]["level"] == "ERROR"
 
@@ -75,11 +76,11 @@ def test_the_server_below_tells_no_paths_either():
         ("/a\nb/c", "/*/c"),
     ],
 )
-def test_a_path_is_masked_but_for_words_and_ids(path, masked):
+def test_a_logged_path_shows_only_its_words_and_ids(path, masked):
     assert mask_path(path) == (masked or path)
 
 
-def test_a_traceback_goes_under_its_request(lines):
+def test_a_traceback_is_logged_with_its_request_id(lines):
     try:
         raise ValueError("inside")
     except ValueError:

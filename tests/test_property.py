@@ -1,4 +1,4 @@
-"""schemathesis, let loose on a running service with nothing but its document."""
+"""schemathesis sends a running service requests that it generates from the OpenAPI document."""
 
 import os
 import re
@@ -9,25 +9,25 @@ from server import flask, serving_demo
 
 from config.settings import ROOT
 
-EXAMPLES = 12  # of each call and phase; takes about half a minute in all
+EXAMPLES = 12  # for each call and phase; the whole test takes about half a minute
 
 
-def test_schemathesis_finds_nothing(tmp_path):
-    with serving_demo(tmp_path) as (server, told):
-        feed = flask(server.database_url, "feeds", "create", told["name"])
-        there_are = (
-            told["host_email"],
-            told["meeting_type_id"],
-            told["lead_id"],
+def test_schemathesis_finds_no_difference_from_the_openapi_document(tmp_path):
+    with serving_demo(tmp_path) as (server, demo):
+        feed = flask(server.database_url, "feeds", "create", demo["name"])
+        known_values = (
+            demo["host_email"],
+            demo["meeting_type_id"],
+            demo["lead_id"],
             re.search(r"/feeds/(.+)\.ics", feed["url"])[1],
         )
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "run"),
             f"http://127.0.0.1:{server.port}/openapi.json",
             *("--checks", "all"),
-            # By `bad_input_is_refused` in its place, which knows that an array is refused by rows.
+            # Replaced by `bad_input_is_refused`, which knows that an array is refused row by row.
             *("--exclude-checks", "negative_data_rejection"),
-            *("--header", f"X-API-Key: {told['api_key']}"),
+            *("--header", f"X-API-Key: {demo['api_key']}"),
             *("--max-examples", str(EXAMPLES)),
             *("--generation-deterministic", "--no-color"),
         ]
@@ -38,7 +38,7 @@ def test_schemathesis_finds_nothing(tmp_path):
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
                 "SCHEMATHESIS_HOOKS": str(ROOT / "tests" / "schemathesis_hooks.py"),
-                "DEMO": " ".join(there_are),
+                "DEMO": " ".join(known_values),
             },
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""Section 8, settings: read once, checked at start, a bad value named in one line."""
+"""Settings: read from the environment or .env, checked at start, bad values named in one line."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_a_bad_value_is_named_in_one_line(monkeypatch, tmp_path, name, value):
     assert "\n" not in str(error.value)
 
 
-def test_a_password_is_not_repeated(monkeypatch, tmp_path):
+def test_a_password_is_not_shown_in_the_error(monkeypatch, tmp_path):
     monkeypatch.setenv("DATABASE_URL", "postgres!://me:secret@host/db")
 
     with pytest.raises(SettingsError) as error:
@@ -48,7 +48,7 @@ def test_a_password_is_not_repeated(monkeypatch, tmp_path):
     assert "secret" not in str(error.value)
 
 
-def test_what_is_not_set_has_its_default(tmp_path):
+def test_a_missing_variable_gets_its_default(tmp_path):
     settings = read_settings(tmp_path / "none")
 
     assert settings.database_url == f"sqlite:///{ROOT / 'var' / 'meetings.db'}"
@@ -58,7 +58,7 @@ def test_what_is_not_set_has_its_default(tmp_path):
     assert settings.metrics is False
 
 
-def test_the_environment_wins_over_the_file(monkeypatch, tmp_path):
+def test_the_environment_takes_precedence_over_the_file(monkeypatch, tmp_path):
     file = tmp_path / ".env"
     file.write_text("PORT=8001\nTHREADS=2\n")
     monkeypatch.setenv("PORT", "8002")
@@ -85,21 +85,21 @@ def start(program, **environment):
     "program", [["flask", "--app", "app", "clients", "list"], ["config.serve"]], ids=str
 )
 @pytest.mark.parametrize(("name", "value"), [("PORT", "http"), ("WEB_CONCURRENCY", "2.5")])
-def test_a_bad_value_stops_the_start_with_that_line(program, name, value):
+def test_a_bad_value_stops_the_server_and_the_commands_with_one_line(program, name, value):
     [line] = start(program, **{name: value})
 
     assert name in line
 
 
 @pytest.mark.parametrize("host", ["not a host", "999.1.1.1", "192.0.2.1"])
-def test_an_address_that_cannot_be_listened_on_is_named(host):
+def test_a_host_that_cannot_be_bound_stops_the_start_and_is_named(host):
     [line] = start(["config.serve"], HOST=host)
 
     assert "HOST" in line
 
 
 @pytest.mark.parametrize("path", ["/dev/null/x.db", "/tmp", str(ROOT / "README.md")])
-def test_a_file_that_is_no_database_stops_the_start(path):
+def test_a_path_that_cannot_hold_a_database_stops_the_start(path):
     lines = start(["config.serve"], DATABASE_URL=f"sqlite:///{path}", PORT="18765")
 
     assert any("DATABASE_URL" in line for line in lines), lines
