@@ -1,4 +1,4 @@
-"""A real Chromium for tests."""
+"""A headless Chromium for tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, sync_playwright
 from programs import find_or_install
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-# It is to look at one page of this machine and to call nobody.
+# The browser must contact no host other than the service under test.
 FLAGS = [
     "--no-sandbox",  # tests may run as root
     "--disable-gpu",
@@ -21,7 +21,7 @@ FLAGS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """For a while, a Chromium without a window."""
+    """A headless Chromium that runs until the block ends."""
     path = find_or_install("chromium", NAMES)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)

@@ -1,4 +1,4 @@
-"""Programs that some tests need beside Python: found, or installed where that can be done."""
+"""Finds programs that some tests need besides Python, or installs them with apt-get."""
 
 import os
 import shutil
@@ -8,14 +8,14 @@ import pytest
 
 
 def find_or_install(package: str, names: tuple[str, ...]) -> str:
-    """The path of a program by one of its names, out of a package of Debian's if need be.
+    """Return the path of a program, known by any of `names`; install its Debian package if missing.
 
-    Skips the test, saying why, where there is none and none can be installed.
+    Skips the test with the reason if the program can be neither found nor installed.
     """
     if found := next(filter(None, map(shutil.which, names)), None):
         return found
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        pytest.skip(f"there is no {names[0]} here, and only root on Debian could install it")
+        pytest.skip(f"{names[0]} is not installed, and only root on Debian can install it here")
     for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
         done = subprocess.run(
             ["apt-get", *command],
@@ -24,5 +24,5 @@ def find_or_install(package: str, names: tuple[str, ...]) -> str:
             text=True,
         )
         if done.returncode:
-            pytest.skip(f"there is no {names[0]} here, and apt-get has none: {done.stderr[-200:]}")
-    return shutil.which(names[0]) or pytest.skip(f"{package} brought no {names[0]}")
+            pytest.skip(f"{names[0]} is not installed, and apt-get failed: {done.stderr[-200:]}")
+    return shutil.which(names[0]) or pytest.skip(f"the package {package} contains no {names[0]}")

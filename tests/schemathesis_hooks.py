@@ -1,8 +1,8 @@
-"""What JSON Schema cannot say of the API, for schemathesis: loaded by it, not by a test.
+"""Hooks that teach schemathesis the rules JSON Schema cannot express; schemathesis loads them.
 
-The service takes some things for the same (`""` for absent, CONTRACT's conventions), knows some
-things from its database (hosts, types, feeds) and some from the calendar. Requests that are meant
-to be right are made right in these; those meant to be wrong are judged as the service reads them.
+The schema cannot say that `""` counts as absent, which hosts, meeting types and feeds exist, or
+that the end of a meeting follows its start. So every request is normalized as the service does it
+(the two then judge the same request), and requests meant to be valid are made valid.
 """
 
 import os
@@ -35,29 +35,29 @@ CURSOR = re.compile("[A-Za-z0-9_-]+={0,2}")
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Let what is sent be what the service reads; and mend what is right by the document alone."""
+    """Normalize each request, and correct those that only the schema considers valid."""
     if case.meta is None:
         return
     if isinstance(case.body, dict | list):
         body = clean(case.body)
         for row in body if isinstance(body, list) else [body]:
-            mend(row)
+            make_acceptable(row)
         if body != case.body:
             case.body = body
-    if case.query and (query := as_read(case.query)) != case.query:
+    if case.query and (query := as_the_service_reads(case.query)) != case.query:
         case.query = query
     if case.meta.generation.mode.is_positive and "token" in (case.path_parameters or {}):
         case.path_parameters = {"token": FEED}
 
 
-def as_read(query):
-    """A query as the service reads it: the last of several values, and none that is empty.
+def as_the_service_reads(query):
+    """Return the query as the service reads it: the last of repeated values, no empty values.
 
-    A cursor comes from an answer alone, so one that only looks like it is left out.
+    A generated cursor is dropped: the service accepts only a cursor that it returned itself.
     """
     read = {}
     for name, value in query.items():
-        if isinstance(value, dict):  # sent as parameters of their own
+        if isinstance(value, dict):  # an object is sent as separate parameters
             read |= value
         else:
             read[name] = value[-1] if isinstance(value, list) and value else value
@@ -66,15 +66,15 @@ def as_read(query):
     return clean(read)
 
 
-def mend(row):
-    """Name a host, a type and a lead that there are, and let the end follow the start."""
+def make_acceptable(row):
+    """Use a host, meeting type and lead that exist, and let the end follow the start."""
     if not any(
         validator_of(name).is_valid(row) for name in ("MeetingRequest", "RescheduleRequest")
     ):
         return
-    there_are = {"host_email": HOST, "meeting_type_id": MEETING_TYPE, "lead_id": LEAD}
-    row |= {name: value for name, value in there_are.items() if row.get(name)}
-    if "title" not in row:  # only meetings with a provider can be given another id
+    known = {"host_email": HOST, "meeting_type_id": MEETING_TYPE, "lead_id": LEAD}
+    row |= {name: value for name, value in known.items() if row.get(name)}
+    if "title" not in row:  # a reschedule; a meeting without a provider cannot get a new id
         row.pop("external_event_id", None)
     if row.get("ends_at") and row.get("duration_minutes"):
         row["ends_at"] = None
@@ -84,10 +84,10 @@ def mend(row):
 
 @schemathesis.check
 def bad_input_is_refused(ctx, response, case):
-    """Bad input is refused; in an array, row by row."""
+    """Invalid input is refused; of an array, each invalid row."""
     if not (isinstance(case.body, list) and response.status_code == 200):
         return negative_data_rejection(ctx, response, case)
     kind = "LeadRequest" if case.path.endswith("/leads") else "MeetingRequest"
     for row, result in zip(case.body, response.json()["results"], strict=True):
-        assert validator_of(kind).is_valid(row) or not result["success"], f"{row} was taken"
+        assert validator_of(kind).is_valid(row) or not result["success"], f"{row} was accepted"
     return None

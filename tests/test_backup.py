@@ -1,4 +1,4 @@
-"""A backup made while the service serves, and the service that is restored from it."""
+"""`flask db backup`: copying a database that is in use, and restoring the copy."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def key(app):
 
 @pytest.fixture
 def back_up(app):
-    """`back_up(file)` runs the command; returns what it prints and its exit status."""
+    """`back_up(file)` runs the command and returns its output and exit status."""
 
     def run(file, *options):
         result = app.test_cli_runner().invoke(args=["db", "backup", str(file), *options])
@@ -48,9 +48,9 @@ def back_up(app):
 
 
 @pytest.fixture
-def sqlite_alone(kind):
+def sqlite_only(kind):
     if kind != "sqlite":
-        pytest.skip("PostgreSQL has pg_dump")
+        pytest.skip("PostgreSQL is backed up with pg_dump")
 
 
 def keep_posting(server, key, acknowledged, stop):
@@ -64,8 +64,8 @@ def keep_posting(server, key, acknowledged, stop):
             acknowledged.append(answer.json["meeting"]["id"])
 
 
-def test_a_backup_under_load_is_restored_into_a_working_service(
-    app, sqlite_alone, database_url, key, back_up, tmp_path
+def test_a_backup_made_under_load_can_be_restored(
+    app, sqlite_only, database_url, key, back_up, tmp_path
 ):
     server = Server(database_url).start()
     file, acknowledged, stop = tmp_path / "backup.db", [], threading.Event()
@@ -81,7 +81,7 @@ def test_a_backup_under_load_is_restored_into_a_working_service(
     before = list(acknowledged)
     output, status = back_up(file)
     during = len(acknowledged)
-    while len(acknowledged) < during + 50:  # writers went on
+    while len(acknowledged) < during + 50:  # the writers are still running
         time.sleep(0.01)
     stop.set()
     for caller in callers:
@@ -93,7 +93,7 @@ def test_a_backup_under_load_is_restored_into_a_working_service(
         assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert copy.execute("PRAGMA foreign_key_check").fetchall() == []
         meetings = {row[0] for row in copy.execute("SELECT id FROM meetings")}
-        told = [
+        timeline = [
             row[0]
             for row in copy.execute(
                 "SELECT meeting_id FROM activities WHERE activity_type = 'meeting_scheduled'"
@@ -101,7 +101,7 @@ def test_a_backup_under_load_is_restored_into_a_working_service(
         ]
     copy.close()
     assert set(before) <= meetings
-    assert sorted(told) == sorted(meetings)
+    assert sorted(timeline) == sorted(meetings)
 
     restored = Server(f"sqlite:///{file}").start()
     found = restored.call("GET", f"{MEETINGS}/{before[0]}", key=key)
@@ -112,7 +112,7 @@ def test_a_backup_under_load_is_restored_into_a_working_service(
     assert (found.status, logged.status, ready.status) == (200, 201, 200)
 
 
-WRITE_WITHOUT_END = """
+WRITE_FOREVER = """
 import sqlite3, sys
 file = sqlite3.connect(sys.argv[1], isolation_level=None)
 file.execute("PRAGMA synchronous = off")
@@ -121,8 +121,8 @@ while True:
 """
 
 
-def test_a_copy_is_of_one_moment_and_ends_though_others_write_between_its_steps(
-    app, sqlite_alone, empty_databases, tmp_path, monkeypatch
+def test_a_backup_completes_while_another_process_keeps_writing(
+    app, sqlite_only, empty_databases, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(database, "COPIED_PAGES", 1)
     url = empty_databases()
@@ -130,22 +130,22 @@ def test_a_copy_is_of_one_moment_and_ends_though_others_write_between_its_steps(
         database.db.execute_sql("CREATE TABLE filler AS SELECT zeroblob(20000000) AS bytes")
         database.db.execute_sql("CREATE TABLE counter AS SELECT 0 AS number")
         path = url.removeprefix("sqlite:///")
-        writer = subprocess.Popen([sys.executable, "-c", WRITE_WITHOUT_END, path])
+        writer = subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, path])
         while database.db.execute_sql("SELECT number FROM counter").fetchone() < (1000,):
             time.sleep(0.01)
 
         backup = threading.Thread(target=backups.back_up, args=(tmp_path / "backup.db",))
         backup.start()
         backup.join(5)
-        ended = not backup.is_alive()
+        completed = not backup.is_alive()
         writer.kill()
         writer.wait()
         backup.join()
 
-    assert ended
+    assert completed
 
 
-def test_a_backup_appears_whole_with_nothing_beside_it(sqlite_alone, api, lead, back_up, tmp_path):
+def test_a_backup_is_one_private_file_without_leftovers(sqlite_only, api, lead, back_up, tmp_path):
     api.post("/meetings", json=booking())
 
     output, status = back_up(tmp_path / "backup.db", "--json")
@@ -158,13 +158,13 @@ def test_a_backup_appears_whole_with_nothing_beside_it(sqlite_alone, api, lead, 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_for_people_it_says_where_it_is(sqlite_alone, back_up, tmp_path):
+def test_the_command_prints_the_path_and_size_of_the_backup(sqlite_only, back_up, tmp_path):
     output, _ = back_up(tmp_path / "backup.db")
 
     assert re.fullmatch(rf"Wrote {tmp_path}/backup\.db \(\d+ bytes\)\.\n", output)
 
 
-def test_a_file_that_exists_is_left_as_it_is(sqlite_alone, back_up, tmp_path):
+def test_an_existing_file_is_never_overwritten(sqlite_only, back_up, tmp_path):
     file = tmp_path / "backup.db"
     file.write_text("the last good backup")
 
@@ -177,14 +177,16 @@ def test_a_file_that_exists_is_left_as_it_is(sqlite_alone, back_up, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["none/backup.db", "x" * 300])
-def test_a_file_that_cannot_be_made_is_one_clear_line(sqlite_alone, back_up, tmp_path, name):
+def test_a_file_that_cannot_be_created_is_reported_without_a_traceback(
+    sqlite_only, back_up, tmp_path, name
+):
     output, status = back_up(tmp_path / name)
 
     assert status == 2
     assert "Error" in output.splitlines()[-1]
 
 
-def test_a_copy_that_fails_leaves_nothing(sqlite_alone, back_up, tmp_path, monkeypatch):
+def test_a_failed_backup_leaves_no_file(sqlite_only, back_up, tmp_path, monkeypatch):
     def fail(self, file):
         file.write_bytes(b"half")
         with database.driver_errors:
@@ -199,9 +201,11 @@ def test_a_copy_that_fails_leaves_nothing(sqlite_alone, back_up, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_on_postgresql_it_names_the_command_to_run(kind, back_up, database_url, tmp_path):
+def test_on_postgresql_the_command_names_a_pg_dump_that_works(
+    kind, back_up, database_url, tmp_path
+):
     if kind == "sqlite":
-        pytest.skip("SQLite is copied")
+        pytest.skip("SQLite is backed up by copying its file")
     file = tmp_path / "a backup.dump"
 
     output, status = back_up(file)
@@ -220,7 +224,7 @@ def test_on_postgresql_it_names_the_command_to_run(kind, back_up, database_url, 
     assert "TABLE DATA public meetings" in listed.stdout
 
 
-def test_the_command_it_names_holds_no_password():
+def test_the_pg_dump_command_does_not_show_the_password():
     server = Postgres("postgresql://me:secret@db.example.com:5433/meetings", 1, 5)
 
     command = server.dump_command(Path("/backups/meetings.dump"))

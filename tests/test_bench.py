@@ -1,4 +1,4 @@
-"""`make bench` runs: a second of each kind of load, and no answer is an error."""
+"""`python -m bench`: one second of each case, without errors."""
 
 import os
 import shutil
@@ -21,17 +21,19 @@ def bench(*options, path):
     )
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk, which makes the load, is not here")
-def test_the_service_and_the_floor_are_loaded_and_told_in_a_table(tmp_path):
+@pytest.mark.skipif(
+    shutil.which("wrk") is None, reason="wrk, which generates the load, is not installed"
+)
+def test_a_short_run_prints_a_table_without_errors(tmp_path):
     short = ["--rounds", "1", "--seconds", "1", "--warm-up", "0", "--leads", "5"]
 
-    told = bench("--databases", "sqlite", "--folder", tmp_path, *short, path=os.environ["PATH"])
+    done = bench("--databases", "sqlite", "--folder", tmp_path, *short, path=os.environ["PATH"])
 
-    assert told.returncode == 0, told.stderr
-    rows = [line.strip("| ").split(" | ") for line in told.stdout.splitlines() if " | " in line]
-    heads = [row for row in rows if row[0] == "server"]
-    servers = [dict(zip(heads[0], row, strict=True)) for row in rows if row[0][0] in "fs"]
-    results = [row for row in servers if row["server"] != "server"]
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if " | " in line]
+    columns = next(row for row in rows if row[0] == "server")
+    servers = [row for row in rows if row[0] in ("floor", "service")]
+    results = [dict(zip(columns, row, strict=True)) for row in servers]
     assert [row["server"] for row in results] == ["floor", "service"] * 3
     for row in results:
         assert float(row["requests/s"]) > 1
@@ -40,17 +42,17 @@ def test_the_service_and_the_floor_are_loaded_and_told_in_a_table(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_wrk_it_says_how_to_get_it():
-    told = bench(path="/nowhere")
+def test_without_wrk_the_error_says_how_to_install_it():
+    done = bench(path="/nowhere")
 
-    assert told.returncode == 1
-    [line] = told.stderr.splitlines()
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
     assert "apt install wrk" in line
 
 
-@pytest.mark.parametrize("wrong", [["--cases", "post,put"], ["--databases", "oracle"]])
-def test_a_wrong_choice_is_refused(wrong):
-    told = bench(*wrong, path=os.environ["PATH"])
+@pytest.mark.parametrize("options", [["--cases", "post,put"], ["--databases", "oracle"]])
+def test_an_unknown_case_or_database_is_refused(options):
+    done = bench(*options, path=os.environ["PATH"])
 
-    assert told.returncode == 2
-    assert "choose from" in told.stderr
+    assert done.returncode == 2
+    assert "choose from" in done.stderr

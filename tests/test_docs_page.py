@@ -1,4 +1,4 @@
-"""The page at /docs: what it is made of comes from the service alone, and it works in a browser."""
+"""The page at /docs works in a browser and loads only files of the service."""
 
 import re
 
@@ -23,45 +23,45 @@ def browser():
 
 @pytest.fixture
 def opened(demo, browser):
-    """`opened(width)` opens the page; `opened.complaints` is all that went wrong in it."""
+    """`opened(width)` opens the page; `opened.problems` lists console messages and failures."""
     pages_open = []
 
     def open_page(width=1280):
         page = browser.new_page(viewport={"width": width, "height": 900})
         pages_open.append(page)
-        page.on("console", lambda message: open_page.complaints.append(message.text))
-        page.on("pageerror", lambda error: open_page.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: open_page.complaints.append(request.url))
-        page.on("request", lambda request: open_page.asked.append(request.url))
+        page.on("console", lambda message: open_page.problems.append(message.text))
+        page.on("pageerror", lambda error: open_page.problems.append(str(error)))
+        page.on("requestfailed", lambda request: open_page.problems.append(request.url))
+        page.on("request", lambda request: open_page.requested.append(request.url))
         page.goto(f"http://127.0.0.1:{demo[0].port}/docs")
         page.wait_for_selector(".opblock")
         return page
 
-    open_page.complaints, open_page.asked = [], []
+    open_page.problems, open_page.requested = [], []
     yield open_page
     for page in pages_open:
         page.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_shows_every_call_without_a_complaint_and_asks_no_other_host(demo, opened, width):
+def test_the_page_shows_every_endpoint_and_loads_nothing_from_another_host(demo, opened, width):
     page = opened(width)
 
     paths = demo[0].call("GET", "/openapi.json").json["paths"].values()
     operations = sum(len(item.keys() - {"parameters"}) for item in paths)
     assert page.locator(".opblock").count() == operations
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert opened.complaints == []
-    here = f"http://127.0.0.1:{demo[0].port}/"
-    assert [url for url in opened.asked if not url.startswith((here, "data:"))] == []
+    assert opened.problems == []
+    own_host = f"http://127.0.0.1:{demo[0].port}/"
+    assert [url for url in opened.requested if not url.startswith((own_host, "data:"))] == []
 
 
-def test_a_meeting_is_logged_from_it(demo, opened):
-    server, told = demo
+def test_the_try_it_out_button_logs_a_meeting(demo, opened):
+    server, demo_data = demo
     page = opened()
 
     page.locator(".btn.authorize").click()
-    page.locator(".auth-container input").first.fill(told["api_key"])
+    page.locator(".auth-container input").first.fill(demo_data["api_key"])
     page.locator(".auth-container button.authorize").first.click()
     page.locator(".btn-done").first.click()
     call = page.locator("#operations-Meetings-log_meeting")
@@ -72,14 +72,14 @@ def test_a_meeting_is_logged_from_it(demo, opened):
     answer.wait_for()
 
     assert answer.locator("tbody td.response-col_status").inner_text() == "201"
-    path = f"/api/public/leads/{told['lead_id']}/meetings"
-    meetings = server.call("GET", path, key=told["api_key"]).json["meetings"]
+    path = f"/api/public/leads/{demo_data['lead_id']}/meetings"
+    meetings = server.call("GET", path, key=demo_data["api_key"]).json["meetings"]
     assert [meeting["title"] for meeting in meetings] == ["Discovery Call with Tony Stark"]
     assert meetings[0]["id"] in answer.inner_text()
-    assert opened.complaints == []
+    assert opened.problems == []
 
 
-def test_a_script_within_the_page_would_not_run(opened):
+def test_an_inline_script_is_blocked(opened):
     page = opened()
 
     page.evaluate(
@@ -88,10 +88,10 @@ def test_a_script_within_the_page_would_not_run(opened):
     )
 
     assert page.evaluate("window.ran") is None
-    assert "Content Security Policy" in opened.complaints[0]
+    assert "Content Security Policy" in opened.problems[0]
 
 
-def test_the_policy_lets_in_nothing_from_elsewhere(app):
+def test_the_content_security_policy_allows_no_other_host(app):
     policy = app.test_client().get("/docs").headers["Content-Security-Policy"]
 
     assert "unsafe" not in policy
@@ -101,7 +101,7 @@ def test_the_policy_lets_in_nothing_from_elsewhere(app):
     )
 
 
-def test_what_the_page_names_is_served_to_be_kept_for_ever(app):
+def test_the_files_of_the_page_may_be_cached_permanently(app):
     http = app.test_client()
 
     named = re.findall(r'(?:src|href)="(docs/[^"]+)"', http.get("/docs").text)
@@ -131,17 +131,17 @@ def test_what_the_page_names_is_served_to_be_kept_for_ever(app):
         "{version}/",
     ],
 )
-def test_no_path_leads_to_another_file(demo, path):
+def test_no_path_serves_another_file(demo, path):
     answer = demo[0].call("GET", f"/docs/{path.format(version=pages.VERSION)}")
 
     assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
-def test_an_etag_goes_by_the_content_alone(tmp_path):
+def test_an_etag_depends_only_on_the_content(tmp_path):
     here, there = tmp_path / "page.js", tmp_path / "other" / "page.js"
     there.parent.mkdir()
-    for path, content in ((here, "1"), (there, "1")):
-        path.write_text(content)
+    for path in (here, there):
+        path.write_text("1")
     etags = [pages.File(path, pages.JAVASCRIPT, pages.KEEP).etag for path in (here, there)]
     there.write_text("2")
 

@@ -1,4 +1,4 @@
-"""Clients that others generate from the document work: one in Python, types for TypeScript."""
+"""Code generated from the OpenAPI document works: a Python client and types for TypeScript."""
 
 import importlib
 import os
@@ -24,9 +24,10 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client_package(tmp_path_factory):
-    """The client that openapi-python-client makes, which counts a warning as a failure."""
+    """`client_package(name)` imports a module of the client made by openapi-python-client."""
     folder = tmp_path_factory.mktemp("generated")
-    binaries = Path(sys.executable).parent  # where it finds ruff, which formats what it made
+    # The generator formats its code with ruff, so this folder is on its PATH.
+    binaries = Path(sys.executable).parent
     done = subprocess.run(
         [
             *(binaries / "openapi-python-client", "generate", "--path", DOCUMENT),
@@ -44,16 +45,16 @@ def client_package(tmp_path_factory):
 
 @pytest.fixture(params=[{"prefix": "", "auth_header_name": "X-API-Key"}, {}], ids=["key", "bearer"])
 def client(demo, client_package, request):
-    """A generated client with the demo's key, in either header."""
-    server, told = demo
-    made = client_package("client").AuthenticatedClient(
-        base_url=f"http://127.0.0.1:{server.port}", token=told["api_key"], **request.param
+    """A generated client that sends the demo's key, once in each header."""
+    server, demo_data = demo
+    client = client_package("client").AuthenticatedClient(
+        base_url=f"http://127.0.0.1:{server.port}", token=demo_data["api_key"], **request.param
     )
-    with made:
-        yield made
+    with client:
+        yield client
 
 
-def test_a_meeting_is_logged_and_replayed_with_the_generated_client(client_package, client, demo):
+def test_the_generated_client_logs_and_replays_a_meeting(client_package, client, demo):
     models = client_package("models")
     log_meeting = client_package("api.meetings.log_meeting")
     booking = models.MeetingRequest(
@@ -79,22 +80,22 @@ def test_a_meeting_is_logged_and_replayed_with_the_generated_client(client_packa
     assert str(meeting.lead_id) == demo[1]["lead_id"]
 
 
-def test_what_is_wrong_comes_as_a_type_of_its_own(client_package, client):
+def test_the_generated_client_returns_each_error_as_its_own_type(client_package, client):
     models = client_package("models")
     log_meeting = client_package("api.meetings.log_meeting")
     booking = {"title": "x", "starts_at": "2025-12-29T14:00:00", "duration_minutes": 30}
 
-    of_nobody = log_meeting.sync(
+    unknown_lead = log_meeting.sync(
         client=client, body=models.MeetingRequest(lead_email="nobody@example.com", **booking)
     )
-    of_no_lead = log_meeting.sync(client=client, body=models.MeetingRequest(**booking))
+    without_lead = log_meeting.sync(client=client, body=models.MeetingRequest(**booking))
 
-    assert isinstance(of_nobody, models.LeadNotFound)
-    assert isinstance(of_no_lead, models.InvalidRequest)
-    assert of_no_lead.details["lead_email"] == ["Required unless lead_id is given."]
+    assert isinstance(unknown_lead, models.LeadNotFound)
+    assert isinstance(without_lead, models.InvalidRequest)
+    assert without_lead.details["lead_email"] == ["Required unless lead_id is given."]
 
 
-def test_arrays_lists_and_outcomes_work_with_the_generated_client(client_package, client, demo):
+def test_the_generated_client_handles_arrays_lists_and_outcomes(client_package, client, demo):
     models = client_package("models")
     times = {"starts_at": "2026-01-05T10:00:00Z", "ends_at": "2026-01-05T10:30:00Z"}
     rows = [
@@ -123,12 +124,12 @@ def run(command, folder):
     return done.stdout + done.stderr
 
 
-def test_typescript_types_are_made_without_warnings_and_hold_a_caller_to_the_rules(tmp_path):
+def test_typescript_types_are_generated_without_warnings_and_check_a_caller(tmp_path):
     find_or_install("npm", names=("npm",))
     shutil.copytree(ROOT / "tests" / "typescript", tmp_path, dirs_exist_ok=True)
     run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], tmp_path)
 
-    told = run(["npx", "openapi-typescript", str(DOCUMENT), "--output", "api.d.ts"], tmp_path)
+    output = run(["npx", "openapi-typescript", str(DOCUMENT), "--output", "api.d.ts"], tmp_path)
     run(["npx", "tsc", "--noEmit", "--strict", "caller.ts"], tmp_path)
 
-    assert "warn" not in told.lower().replace("npm warn", "")
+    assert "warn" not in output.lower().replace("npm warn", "")

@@ -1,4 +1,4 @@
-"""docs/guide.md tells a lead's story: every call in it is made, every answer is the one shown."""
+"""docs/guide.md: every call in it is made, in order, and returns the answer shown."""
 
 import json
 import re
@@ -9,25 +9,25 @@ from config.settings import ROOT
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
 STEPS = re.findall(r"```bash\n(curl .*?)```\n\n```json\n(.*?)\n```", GUIDE, re.DOTALL)
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-OUR_TIMES = {"created_at", "updated_at", "outcome_at", "cancelled_at", "timestamp", "at"}
+SERVER_TIMES = {"created_at", "updated_at", "outcome_at", "cancelled_at", "timestamp", "at"}
 
 
-def told(value, name=""):
-    """What an answer tells, whenever and of whichever ids: times of ours and ids left out."""
+def comparable(value, name=""):
+    """Return the answer with ids, cursors and the service's own times replaced by fixed words."""
     if isinstance(value, dict):
-        return [(key, told(inner, key)) for key, inner in value.items()]
+        return [(key, comparable(inner, key)) for key, inner in value.items()]
     if isinstance(value, list):
-        if name in OUR_TIMES or (len(value) == 2 and name in ("outcome_at", "cancelled_at")):
+        if name in SERVER_TIMES or (len(value) == 2 and name in ("outcome_at", "cancelled_at")):
             return [item and "now" for item in value]
-        return [told(item) for item in value]
-    if name in OUR_TIMES and value is not None:
+        return [comparable(item) for item in value]
+    if name in SERVER_TIMES and value is not None:
         return "now"
     if name == "next_cursor" and value is not None:
         return "cursor"
     return UUID.sub("id", value) if isinstance(value, str) else value
 
 
-def test_the_guide_is_true_from_beginning_to_end(api):
+def test_every_call_in_the_guide_returns_the_answer_shown(api):
     names = {"$URL": "/api/public", "$KEY": api.key}
     assert len(STEPS) == len(re.findall(r"^curl ", GUIDE, re.MULTILINE)) == 13
 
@@ -41,7 +41,7 @@ def test_the_guide_is_true_from_beginning_to_end(api):
         answer = api.http.open(url, method=method, data=data, headers={"X-API-Key": api.key})
 
         real = json.loads(answer.data)
-        assert told(real) == told(json.loads(shown)), command
+        assert comparable(real) == comparable(json.loads(shown)), command
         names["$LEAD"] = names.get("$LEAD") or real.get("lead", {}).get("id")
         names["$MEETING"] = real.get("meeting", {}).get("id") or names.get("$MEETING")
         names = {name: value for name, value in names.items() if value}

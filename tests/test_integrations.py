@@ -1,4 +1,4 @@
-"""docs/integrations.md is true: every request in it is sent to a running service as it stands."""
+"""docs/integrations.md: every request in it is sent to a running service, as printed."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from conforms import CODES
 from conftest import hold_write_lock
 from server import Server, serving_demo
-from test_guide import told
+from test_guide import comparable
 
 from config.settings import ROOT
 
@@ -18,7 +18,7 @@ EXCHANGES = re.findall(r"```http\n([A-Z].*?)```\n\n```http\n(HTTP/1\.1 .*?)```",
 
 
 def parse(answer):
-    """The status line of an answer, its headers, its JSON."""
+    """Split a response into its status line, its headers and its JSON body."""
     head, _, body = answer.partition("\n\n")
     status, *lines = head.split("\n")
     headers = dict(line.split(": ", 1) for line in lines)
@@ -27,11 +27,11 @@ def parse(answer):
 
 @dataclass
 class Conversation:
-    """Requests as they are printed, sent with the real key, host and ids in their places."""
+    """Sends printed requests, with the real key, host and ids in place of those shown."""
 
     server: Server
     key: str
-    real_ids: dict[str, str] = field(default_factory=dict)  # by those that are printed
+    real_ids: dict[str, str] = field(default_factory=dict)  # by the ids that the page shows
 
     def send(self, printed):
         head, _, body = printed.partition("\n\n")
@@ -46,16 +46,16 @@ class Conversation:
         return parse(received.decode().replace("\r\n", "\n"))
 
     def learn(self, shown, real):
-        """Note which ids stand for which."""
+        """Remember the real id of a lead or meeting by the id that the page shows."""
         for thing in {"lead", "meeting"} & set(shown):
             self.real_ids[shown[thing]["id"]] = real[thing]["id"]
 
 
 @contextmanager
 def broken(database_url, code):
-    """For a while, the conditions under which a service answers an error that is its own."""
+    """Make the service fail with this code inside the block, if it is a server error."""
     file = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
-    if code == "internal_error":  # something in the database that is never written
+    if code == "internal_error":  # metadata that is not JSON, which the service never writes
         file.execute("UPDATE leads SET metadata = '{' || metadata")
         yield
         file.execute("UPDATE leads SET metadata = substr(metadata, 2)")
@@ -68,20 +68,20 @@ def broken(database_url, code):
     file.close()
 
 
-def check(printed, given, shown, real):
-    """The answer that was got is the one that is printed."""
+def check(printed, shown, real):
+    """Compare the real response to a printed request with the response shown."""
     (status, headers, body), (real_status, real_headers, real_body) = shown, real
-    assert (real_status, told(real_body)) == (status, told(body))
+    assert (real_status, comparable(real_body)) == (status, comparable(body))
     for name, value in headers.items():
         if name == "Allow":
             assert set(real_headers[name].split(", ")) == set(value.split(", "))
         elif name == "X-Request-Id" and name not in printed:
-            assert real_headers[name] == given.get("request_id", real_headers[name])
+            assert real_headers[name] == real_body.get("request_id", real_headers[name])
         else:
-            assert told(real_headers[name]) == told(value), name
+            assert comparable(real_headers[name]) == comparable(value), name
 
 
-def test_every_request_is_answered_as_printed(tmp_path):
+def test_every_request_gets_the_response_shown(tmp_path):
     assert len(EXCHANGES) == 7 + len(CODES)
     with serving_demo(tmp_path, DB_TIMEOUT_SECONDS="0.5", LOG_LEVEL="INFO") as (server, demo):
         conversation = Conversation(server, demo["api_key"])
@@ -89,20 +89,20 @@ def test_every_request_is_answered_as_printed(tmp_path):
             shown = parse(answer)
             with broken(server.database_url, shown[2].get("code")):
                 real = conversation.send(request)
-            check(request, real[2], shown, real)
+            check(request, shown, real)
             conversation.learn(shown[2], real[2])
 
         log = server.stop()
 
     printed = re.search(r"```text\n(.*?)\n```", PAGE)[1]
-    given_id = re.search(r"request_id=\S+", printed)[0]
-    line = next(line for line in log.splitlines() if given_id in line)
+    request_id = re.search(r"request_id=\S+", printed)[0]
+    line = next(line for line in log.splitlines() if request_id in line)
     assert re.sub(r"[0-9a-f-]{36}|[0-9][0-9.:TZ-]{9,}|[0-9.]+$", "", line) == re.sub(
         r"[0-9a-f-]{36}|[0-9][0-9.:TZ-]{9,}|[0-9.]+$", "", printed
     )
 
 
-def test_every_error_is_told_once():
+def test_every_error_code_has_one_section_and_an_example():
     headings = re.findall(r"^### `(\w+)` \((\d+)\)$", PAGE, re.MULTILINE)
     answered = [
         (body["code"], status.split()[1])

@@ -1,4 +1,4 @@
-"""The README names every call, command and setting, and its curl lines work as pasted."""
+"""The README lists every endpoint, command and setting, and its curl lines work as pasted."""
 
 import re
 import shlex
@@ -12,21 +12,21 @@ from config.settings import ROOT
 README = (ROOT / "README.md").read_text()
 
 
-def test_every_call_is_in_it(app):
+def test_every_endpoint_is_listed(app):
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule).removeprefix("/api/public")
         for method in rule.methods - {"HEAD", "OPTIONS"}:
             assert f"`{method} {path}`" in README
 
 
-def test_every_command_is_in_it():
+def test_every_command_is_listed():
     for group in (db, client_group, key_group, user_group, type_group, feed_group):
         for name in group.commands:
             assert f"`{group.name} {name}" in README
     assert f"`{demo.name}`" in README
 
 
-def test_every_setting_is_in_it():
+def test_every_setting_is_listed():
     source = (ROOT / "config" / "settings.py").read_text()
 
     names = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
@@ -35,8 +35,7 @@ def test_every_setting_is_in_it():
         assert re.search(rf"^\| .*`{name}`", README, re.MULTILINE), name
 
 
-def test_every_error_code_is_in_it():
-
+def test_every_error_code_is_listed():
     for code in CODES:
         assert f"`{code}`" in README, code
 
@@ -45,10 +44,10 @@ CURLS = re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE)
 
 
 def test_every_curl_works_as_pasted(api, lead):
-    """One after another, as they stand, with the ids they name."""
-    named = {"$KEY": api.key, "$LEAD": lead["id"]}
+    """The lines run in order, with real values in place of $LEAD and $MEETING."""
+    values = {"$KEY": api.key, "$LEAD": lead["id"]}
     for line in CURLS:
-        for name, value in named.items():
+        for name, value in values.items():
             line = line.replace(name, value)
         words = shlex.split(line)
         url = next(word for word in words if word.startswith("http://127.0.0.1:8000"))
@@ -61,21 +60,21 @@ def test_every_curl_works_as_pasted(api, lead):
 
         assert answer.status_code in (200, 201), (line, answer.text)
         if answer.is_json and "meeting" in answer.json:
-            named.setdefault("$MEETING", answer.json["meeting"]["id"])
+            values.setdefault("$MEETING", answer.json["meeting"]["id"])
 
 
-def test_there_is_a_curl_for_every_call(app):
+def test_every_endpoint_has_a_curl_example(app):
     shown = {
         re.sub(r"\$LEAD|\$MEETING", "{}", re.sub(r"\?.*", "", url))
         for url in re.findall(r"http://127\.0\.0\.1:8000([^\s\"]+)", "\n".join(CURLS))
     }
-    calls = {re.sub("<[^>]*>", "{}", rule.rule) for rule in app.url_map.iter_rules()}
+    endpoints = {re.sub("<[^>]*>", "{}", rule.rule) for rule in app.url_map.iter_rules()}
 
-    # The command prints the address of a feed, the page at /docs those of its files.
-    assert calls - shown == {"/feeds/{}.ics", "/docs/{}/{}"}
+    # Nobody types these: a command prints the address of a feed, and /docs loads its own files.
+    assert endpoints - shown == {"/feeds/{}.ics", "/docs/{}/{}"}
 
 
-def test_the_answer_it_shows_has_the_keys_of_a_real_one(api, lead):
+def test_the_response_shown_has_the_keys_of_a_real_one(api, lead):
     shown = re.search(r'"meeting": \{(.*?)\}\}', README, re.DOTALL).group(1)
 
     real = api.post("/meetings", json=booking()).json["meeting"]

@@ -1,4 +1,4 @@
-"""Over real sockets: one meeting however many send it, errors in JSON. Kills are in faults/."""
+"""A real server over sockets: concurrent bookings and malformed requests. Kills are in faults/."""
 
 import random
 import threading
@@ -34,31 +34,31 @@ def key(app):
 
 
 def stored(key):
-    """What the database holds for the key's client: meeting ids, and ids of timeline entries."""
+    """Return the ids of the client's meetings, and those in its `meeting_scheduled` entries."""
     client_id = clients.authenticate(key)
     meetings = fetch(Meeting.select(Meeting.id).where(Meeting.client == client_id))
-    told = fetch(
+    scheduled = fetch(
         Activity.select(Activity.meeting).where(
             Activity.client == client_id, Activity.activity_type == "meeting_scheduled"
         )
     )
     database.release()
-    return sorted(row["id"] for row in meetings), sorted(row["meeting_id"] for row in told)
+    return sorted(row["id"] for row in meetings), sorted(row["meeting_id"] for row in scheduled)
 
 
-def test_sixty_four_identical_bookings_at_once_are_one_meeting(server, key):
+def test_sixty_four_concurrent_identical_bookings_create_one_meeting(server, key):
     body = booking(lead_email="tony@example.com")
 
     answers = server.call_many([("POST", MEETINGS, body, key)] * 64)
 
     assert sorted(answer.status for answer in answers) == [200] * 63 + [201]
     assert len({answer.json["meeting"]["id"] for answer in answers}) == 1
-    meetings, told = stored(key)
+    meetings, scheduled = stored(key)
     assert len(meetings) == 1
-    assert told == meetings
+    assert scheduled == meetings
 
 
-def test_two_leads_racing_for_one_pair_have_one_winner(server, key):
+def test_of_two_leads_racing_for_one_external_event_one_wins(server, key):
     calls = [
         ("POST", MEETINGS, booking(lead_email=f"{name}@example.com"), key)
         for name in ("tony", "pepper")
@@ -78,7 +78,7 @@ def test_two_leads_racing_for_one_pair_have_one_winner(server, key):
     assert len(stored(key)[0]) == 1
 
 
-def test_two_services_over_one_database_behave_as_one(server, key, database_url):
+def test_two_servers_on_one_database_create_one_meeting(server, key, database_url):
     other = Server(database_url).start()
     body = booking(lead_email="tony@example.com")
     answers = []
@@ -97,7 +97,7 @@ def test_two_services_over_one_database_behave_as_one(server, key, database_url)
     assert len(stored(key)[0]) == 1
 
 
-def test_reads_go_on_while_writers_wait_for_a_lock(kind, app, database_url, key):
+def test_reads_are_served_while_writers_wait_for_a_lock(kind, app, database_url, key):
     server = Server(database_url, workers=1, environment={"THREADS": "4"}).start()
     holder = hold_write_lock(kind, database_url)
     body = booking(lead_email="tony@example.com")
@@ -132,7 +132,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_what_never_reaches_the_application_is_refused_in_json(server, what):
+def test_a_malformed_request_is_refused_in_json(server, what):
     sent, status = BROKEN[what]
 
     head, _, body = server.raw(sent).partition(b"\r\n\r\n")
@@ -153,7 +153,7 @@ def test_what_never_reaches_the_application_is_refused_in_json(server, what):
         ("Transfer-Encoding: chunked", b'16\r\n{"first_name": "Tony"}\r\n'),
     ],
 )
-def test_a_body_that_does_not_come_whole_is_refused_and_stores_nothing(server, key, framing, body):
+def test_an_incomplete_body_is_refused(server, key, framing, body):
     head = f"POST /api/public/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{framing}\r\n\r\n"
 
     answer = server.raw(head.encode() + body)
@@ -174,7 +174,7 @@ def test_a_chunked_body_is_read(server, key):
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_body_over_the_limit_is_refused_over_a_socket_too(server, key, framing):
+def test_an_oversized_body_is_refused(server, key, framing):
     body = b'{"first_name": "Tony"}' + b" " * 1024 * 1024
     head = f"POST /api/public/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
     if framing == "length":
@@ -189,7 +189,7 @@ def test_a_body_over_the_limit_is_refused_over_a_socket_too(server, key, framing
     assert b'"code":"payload_too_large"' in answer
 
 
-def test_a_server_refuses_to_start_on_a_database_that_is_behind(empty_databases):
+def test_a_server_refuses_to_start_on_a_database_that_lacks_migrations(empty_databases):
     server = Server(empty_databases()).start(wait=False)
 
     output = server.process.communicate(timeout=20)[0]
@@ -199,9 +199,9 @@ def test_a_server_refuses_to_start_on_a_database_that_is_behind(empty_databases)
     assert "Traceback" not in output
 
 
-def test_a_server_starts_before_its_database_and_is_ready_when_that_is(kind, app):
+def test_a_server_starts_without_its_database_and_reports_that_it_is_not_ready(kind, app):
     if kind == "sqlite":
-        pytest.skip("there is no server to wait for")
+        pytest.skip("SQLite has no database server")
     server = Server("postgresql://nobody@127.0.0.1:1/none").start()
 
     answer = server.call("GET", "/readyz")
@@ -212,7 +212,7 @@ def test_a_server_starts_before_its_database_and_is_ready_when_that_is(kind, app
 
 
 def test_a_running_server_writes_nothing_outside_var(app, database_url, tmp_path):
-    """Run from a copy, with a home of its own, and see what appears."""
+    """The server runs from a copy of the project, with a home folder of its own."""
     house = copy_house(tmp_path / "house")
     home = tmp_path / "home"
     home.mkdir()
