@@ -1,1 +1,1 @@
-"""Loads the service beside a bare floor and prints what both reached; see README.md."""
+"""Benchmarks the service against the floor, a minimal program; see README.md."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: load the service and the floor in turn, and print a table."""
+"""Benchmark the service against the floor, a minimal program, and print tables of results."""
 
 import argparse
 import json
@@ -24,29 +24,33 @@ CASES = {
     "replay": "POST /meetings, replays",
     "list": "GET /leads/{id}/meetings, a list of 20",
 }
-NO_WRK = "wrk, which makes the load, is not installed: apt install wrk, or brew install wrk"
+NO_WRK = "wrk, the load generator, is not installed: apt install wrk, or brew install wrk"
 
 Result = dict[str, float]
 
 
 def read_arguments() -> argparse.Namespace:
-    """What to measure, and how long."""
+    """Parse the command line: what to measure and for how long."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--databases", default=",".join(DATABASES), metavar="A,B")
     parser.add_argument("--cases", default=",".join(CASES), metavar="A,B")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=6, help="of load in a round")
-    parser.add_argument("--warm-up", type=int, default=1, help="seconds of load before, unmeasured")
+    parser.add_argument("--seconds", type=int, default=6, help="of load in each round")
+    parser.add_argument(
+        "--warm-up", type=int, default=1, help="seconds of unmeasured load before each round"
+    )
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--leads", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--folder", default="/var/tmp", help="for the databases; on a disk")
+    parser.add_argument(
+        "--folder", default="/var/tmp", help="where to create the databases; must be on a disk"
+    )
     parser.add_argument(
         "--also",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="put the service with this setting beside the others; may be repeated",
+        help="also benchmark the service with this setting; may be repeated",
     )
     arguments = parser.parse_args()
     for chosen, known in ((arguments.databases, DATABASES), (arguments.cases, CASES)):
@@ -58,7 +62,7 @@ def read_arguments() -> argparse.Namespace:
 def load(
     server: Server, case: str, run: str, seconds: int, arguments: argparse.Namespace
 ) -> Result:
-    """Load a server for some seconds; returns what wrk saw and what it cost."""
+    """Load a server for some seconds; returns wrk's figures, the CPU time and the memory used."""
     what = [f"/api/public{server.list_path}"] if case == "list" else [str(arguments.leads), run]
     program = ["wrk", "-t1", f"-c{arguments.connections}", f"-d{seconds}", "--timeout=30"]
     program += [f"-s{SCRIPT}", f"http://127.0.0.1:{server.port}", "--", case, server.key, *what]
@@ -87,7 +91,7 @@ def _children() -> float:
 
 
 def measure(servers: list[Server], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Load the servers in turn, in every round in the other direction: case → name → results."""
+    """Load the servers in turn, in reverse order every second round: case → server → results."""
     cases = arguments.cases.split(",")
     results: dict[str, Any] = {case: {server.name: [] for server in servers} for case in cases}
     for number in range(arguments.rounds):
@@ -97,17 +101,19 @@ def measure(servers: list[Server], arguments: argparse.Namespace) -> dict[str, A
                     load(server, case, f"warm-{number}", arguments.warm_up, arguments)
                 result = load(server, case, f"run-{number}", arguments.seconds, arguments)
                 results[case][server.name].append(result)
-                told = f"round {number + 1}, {case}, {server.name}: {result['rate']:.0f} requests/s"
-                print(told, file=sys.stderr, flush=True)
+                progress = (
+                    f"round {number + 1}, {case}, {server.name}: {result['rate']:.0f} requests/s"
+                )
+                print(progress, file=sys.stderr, flush=True)
     return results
 
 
 def table(title: str, results: dict[str, list[Result]]) -> Iterator[str]:
-    """Lines of a table of medians; the first server is what the others are compared with."""
+    """Yield the lines of a Markdown table of medians; ratios are relative to the first server."""
     yield f"\n**{title}**\n"
     yield (
-        "| server | requests/s | rounds | of the floor | p50 ms | p99 ms | CPU ms a request"
-        " | of it database | CPU of the floor | PSS MiB | others % | errors |"
+        "| server | requests/s | rounds | ratio to floor | p50 ms | p99 ms | CPU ms a request"
+        " | of that, database | CPU ratio to floor | PSS MiB | other CPU % | errors |"
     )
     yield "| --- |" + " ---: |" * 11
     floor = next(iter(results.values()))
@@ -127,7 +133,7 @@ def table(title: str, results: dict[str, list[Result]]) -> Iterator[str]:
 
 
 def run(kind: str, folder: Path, arguments: argparse.Namespace) -> None:
-    """Measure on one database, and print a table for each case."""
+    """Benchmark on one kind of database and print a table for each case."""
     workers = {"WEB_CONCURRENCY": str(arguments.workers)}
     with ExitStack() as stack:
         create, pid = stack.enter_context(databases(kind, folder))
@@ -145,7 +151,7 @@ def run(kind: str, folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Measure what was asked for; what is missing is told in one line."""
+    """Run the benchmark; a missing program or a failed server ends it with one line."""
     arguments = read_arguments()
     if shutil.which("wrk") is None:
         raise SystemExit(NO_WRK)

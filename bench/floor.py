@@ -1,8 +1,8 @@
-"""The floor: the least a Python program can spend on the same calls, to compare the service with.
+"""The floor: the same calls with as little Python as possible, as a baseline for the service.
 
-A bare WSGI callable behind gunicorn's stock sync workers, with the driver used directly, SQL and
-checks written by hand, tables of its own. It logs meetings, takes replays and lists a lead's
-meetings: the same bodies, answers, look-ups and durable commits, and nothing else of the contract.
+A bare WSGI callable behind gunicorn's stock sync workers, which uses the driver directly, with
+hand-written SQL and checks and small tables. It logs meetings, handles replays and lists a lead's
+meetings, with the service's bodies, responses, look-ups and durable commits, and does nothing else.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ STATUS = {200: "200 OK", 201: "201 Created", 400: "400 Bad Request", 401: "401 U
 TITLES = {400: "validation_error", 401: "invalid_api_key", 404: "not_found", 409: "conflict"}
 EMAIL = re.compile(r"[^@\s]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+").fullmatch
 
-# What an answer to a booking shows, in its order, and what a list shows of it as well.
+# The keys of a meeting in the response to a booking, in order, and those that a list adds.
 SHOWN = (
     "id", "lead_id", "title", "starts_at", "ends_at", "duration_minutes", "timezone", "status",
     "meeting_url", "location_type", "location_details", "host_name", "meeting_type",
@@ -39,7 +39,7 @@ SHOWN_IN_LISTS = (
     "outcome_notes", "updated_at", "host", "description", "attendee_phone", "additional_attendees",
     "meeting_type_id", "reschedules",
 )  # fmt: skip
-TIMES = {"starts_at", "ends_at", "created_at", "updated_at"}  # kept as seconds since 1970
+TIMES = {"starts_at", "ends_at", "created_at", "updated_at"}  # stored as seconds since 1970
 
 COLUMNS = (
     "id", "client_id", "lead_id", "title", "starts_at", "ends_at", "timezone", "status",
@@ -67,7 +67,6 @@ CREATE INDEX timeline_lead ON timeline (lead_id, created_at);
 FIND_CLIENT = "SELECT client_id FROM api_keys WHERE hash = %s"
 FIND_LEAD = "SELECT id, email, name, phone FROM leads WHERE client_id = %s AND email = %s"
 CHANGED = [name for name in COLUMNS if name not in FIXED]
-# Of a replay, what differs is written; one that is identical writes nothing.
 STORE = (
     f"INSERT INTO meetings ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))})"
     " ON CONFLICT (client_id, external_calendar_provider, external_event_id) DO NOTHING"
@@ -76,8 +75,9 @@ FIND_MEETING = (
     f"SELECT {', '.join(COLUMNS)} FROM meetings WHERE client_id = %s"
     " AND external_calendar_provider = %s AND external_event_id = %s"
 )
+# For a replay that differs; an identical one writes nothing.
 UPDATE = f"UPDATE meetings SET {', '.join(f'{name} = %s' for name in CHANGED)} WHERE id = %s"
-TELL = "INSERT INTO timeline VALUES (%s, %s, %s, %s, %s)"
+INSERT_ACTIVITY = "INSERT INTO timeline VALUES (%s, %s, %s, %s, %s)"
 LIST = (
     f"SELECT {', '.join(COLUMNS)} FROM meetings WHERE lead_id = %s AND client_id = %s"
     " ORDER BY starts_at DESC LIMIT %s"
@@ -88,11 +88,11 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class Refused(Exception):
-    """A request that is not carried out: its status, and what is wrong."""
+    """A refused request: its status, and the wrong field, header or path."""
 
 
 class Database:
-    """One kept connection, and the SQL in the driver's own spelling."""
+    """One persistent connection, which takes SQL with %s placeholders on both databases."""
 
     def __init__(self, url: str) -> None:
         self.is_sqlite = url.startswith("sqlite:///")
@@ -117,7 +117,7 @@ def _spelled(sql: str, is_sqlite: bool) -> str:
 
 
 def create(url: str, key: str, emails: list[str]) -> None:
-    """Make the tables, a client with the key, and its leads."""
+    """Create the tables, a client with the key, and its leads."""
     database, client_id = Database(url), new_id()
     for statement in TABLES.split(";"):
         if statement.strip():
@@ -132,7 +132,7 @@ def create(url: str, key: str, emails: list[str]) -> None:
 
 
 def new_id() -> str:
-    """A UUID of version 7."""
+    """Return a new UUID of version 7."""
     head = time.time_ns() // 1_000_000 << 80
     return str(
         UUID(int=head | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62))
@@ -140,7 +140,7 @@ def new_id() -> str:
 
 
 def hash_key(key: str) -> str:
-    """How a key is kept."""
+    """Return the hash under which a key is stored."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -148,7 +148,7 @@ zone = cache(ZoneInfo)
 
 
 def check_text(body: dict[str, Any], name: str, limit: int, required: bool = False) -> str | None:
-    """A text of the body, of at most `limit` characters; raises Refused."""
+    """Return a text of the body, of at most `limit` characters; raises Refused."""
     value = body.get(name)
     if (value is None and required) or (
         value is not None and (not isinstance(value, str) or not 0 < len(value) <= limit)
@@ -158,7 +158,7 @@ def check_text(body: dict[str, Any], name: str, limit: int, required: bool = Fal
 
 
 def check_email(body: dict[str, Any], name: str, required: bool = False) -> str | None:
-    """An email of the body; raises Refused."""
+    """Return an email of the body; raises Refused."""
     value = check_text(body, name, 254, required)
     if value is not None and not EMAIL(value):
         raise Refused(400, name)
@@ -166,7 +166,7 @@ def check_email(body: dict[str, Any], name: str, required: bool = False) -> str 
 
 
 def check_instant(body: dict[str, Any], name: str, timezone: str) -> int:
-    """A time of the body in seconds since 1970; one without an offset is of the zone."""
+    """Return a time of the body in seconds since 1970, read in the zone if it has no offset."""
     try:
         value = datetime.fromisoformat(check_text(body, name, 40, required=True) or "")
         value = value if value.tzinfo else value.replace(tzinfo=zone(timezone))
@@ -176,7 +176,7 @@ def check_instant(body: dict[str, Any], name: str, timezone: str) -> int:
 
 
 def check_choice(body: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
-    """One of the choices, the first unless the body says; raises Refused."""
+    """Return one of the choices, by default the first; raises Refused."""
     value = body.get(name) or choices[0]
     if value not in choices:
         raise Refused(400, name)
@@ -184,7 +184,7 @@ def check_choice(body: dict[str, Any], name: str, choices: tuple[str, ...]) -> s
 
 
 def check_booking(raw: bytes) -> dict[str, Any]:
-    """The columns a valid booking gives, and `lead_email`; raises Refused."""
+    """Return the columns of a valid booking, and its `lead_email`; raises Refused."""
     try:
         body = json.loads(raw)
     except ValueError as error:
@@ -218,7 +218,7 @@ def check_booking(raw: bytes) -> dict[str, Any]:
 
 
 def log(database: Database, client_id: str, raw: bytes) -> Answer:
-    """Log a booking as a meeting, or update the meeting it is already."""
+    """Create the meeting of a booking, or update it if the booking is a replay."""
     booking = check_booking(raw)
     lead = database.run(FIND_LEAD, (client_id, booking["lead_email"].lower())).fetchone()
     if lead is None:
@@ -238,7 +238,7 @@ def log(database: Database, client_id: str, raw: bytes) -> Answer:
     try:
         created = database.run(STORE, [meeting[name] for name in COLUMNS]).rowcount == 1
         if created:
-            tell(database, meeting, f"Meeting scheduled: {meeting['title']}")
+            add_activity(database, meeting, f"Meeting scheduled: {meeting['title']}")
         else:
             meeting = replay(database, meeting)
         database.run("COMMIT")
@@ -249,7 +249,7 @@ def log(database: Database, client_id: str, raw: bytes) -> Answer:
 
 
 def replay(database: Database, sent: dict[str, Any]) -> dict[str, Any]:
-    """Bring the stored meeting to what was sent, if it differs."""
+    """Update the stored meeting if the replay differs from it; returns the meeting."""
     pair = (sent["client_id"], sent["external_calendar_provider"], sent["external_event_id"])
     stored = dict(zip(COLUMNS, database.run(FIND_MEETING, pair).fetchone(), strict=True))
     if stored["lead_id"] != sent["lead_id"]:
@@ -258,18 +258,18 @@ def replay(database: Database, sent: dict[str, Any]) -> dict[str, Any]:
     if after | {"updated_at": stored["updated_at"]} == stored:
         return stored
     database.run(UPDATE, [*(after[name] for name in CHANGED), after["id"]])
-    tell(database, after, f"Meeting updated: {after['title']}")
+    add_activity(database, after, f"Meeting updated: {after['title']}")
     return after
 
 
-def tell(database: Database, meeting: dict[str, Any], title: str) -> None:
-    """Write a line of the lead's history."""
-    line = (new_id(), meeting["lead_id"], meeting["id"], title, meeting["updated_at"])
-    database.run(TELL, line)
+def add_activity(database: Database, meeting: dict[str, Any], title: str) -> None:
+    """Add an entry to the lead's timeline."""
+    activity = (new_id(), meeting["lead_id"], meeting["id"], title, meeting["updated_at"])
+    database.run(INSERT_ACTIVITY, activity)
 
 
 def list_meetings(database: Database, client_id: str, lead_id: str, limit: int) -> Answer:
-    """A lead's meetings, latest start first."""
+    """Return a lead's meetings, latest start first."""
     rows = database.run(LIST, (lead_id, client_id, limit + 1)).fetchall()
     meetings = [dict(zip(COLUMNS, row, strict=True)) for row in rows[:limit]]
     pagination = {"limit": limit, "has_more": len(rows) > limit, "next_cursor": None}
@@ -278,7 +278,7 @@ def list_meetings(database: Database, client_id: str, lead_id: str, limit: int) 
 
 
 def show(meeting: dict[str, Any], names: tuple[str, ...] = SHOWN) -> dict[str, Any]:
-    """A meeting as callers see it."""
+    """Return a meeting as responses show it."""
     seen = meeting | {name: iso(meeting[name]) for name in TIMES}
     seen["duration_minutes"] = (meeting["ends_at"] - meeting["starts_at"]) // 60
     seen["confirmed_by_lead"] = bool(meeting["confirmed_by_lead"])
@@ -290,12 +290,12 @@ def show(meeting: dict[str, Any], names: tuple[str, ...] = SHOWN) -> dict[str, A
 
 
 def iso(seconds: int) -> str:
-    """An instant as callers see it."""
+    """Format an instant as responses show it."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def answer(database: Database, environ: dict[str, Any]) -> Answer:
-    """Do what a request asks for; raises Refused."""
+    """Handle one request; raises Refused."""
     client = database.run(FIND_CLIENT, (hash_key(environ.get("HTTP_X_API_KEY", "")),)).fetchone()
     if client is None:
         raise Refused(401, "X-API-Key")
@@ -311,7 +311,7 @@ def answer(database: Database, environ: dict[str, Any]) -> Answer:
 
 
 def create_app() -> Callable[[dict[str, Any], StartResponse], list[bytes]]:
-    """The WSGI application, over the database of DATABASE_URL; each process connects at first."""
+    """Return the WSGI application; each process connects to DATABASE_URL at its first request."""
     url = os.environ["DATABASE_URL"]
     kept: list[Database] = []
 

