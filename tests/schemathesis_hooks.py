@@ -1,8 +1,8 @@
 """Hooks that teach schemathesis the rules JSON Schema cannot express; schemathesis loads them.
 
 The schema cannot say that `""` counts as absent, which hosts, meeting types and feeds exist, or
-that the end of a meeting follows its start. So every request is normalized as the service does it
-(the two then judge the same request), and requests meant to be valid are made valid.
+that the end of a meeting follows its start. So these hooks normalize every request as the service
+does, and correct the requests that are meant to be valid.
 """
 
 import os

@@ -470,9 +470,9 @@ def test_half_an_external_event_pair_logs_a_new_meeting_each_time_with_a_warning
 
 
 def test_without_an_external_event_every_call_logs_a_new_meeting_without_a_warning(api, lead):
-    alone = booking(external_calendar_provider=..., external_event_id=...)
+    without_event = booking(external_calendar_provider=..., external_event_id=...)
 
-    answers = [api.post("/meetings", json=alone) for _ in range(2)]
+    answers = [api.post("/meetings", json=without_event) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [201, 201]
     assert "warnings" not in answers[0].json

@@ -312,8 +312,8 @@ class TestReschedule:
         assert get(api, meeting)["starts_at"] == meeting["starts_at"]
 
     def test_a_missing_provider_is_reported_together_with_other_errors(self, api, lead):
-        alone = booking(external_calendar_provider=..., external_event_id=...)
-        meeting = api.post("/meetings", json=alone).json["meeting"]
+        without_event = booking(external_calendar_provider=..., external_event_id=...)
+        meeting = api.post("/meetings", json=without_event).json["meeting"]
         body = {"starts_at": "2026-01-02T10:00Z", "ends_at": "2026-01-01T10:00Z"}
 
         answer = api.post(
@@ -323,8 +323,8 @@ class TestReschedule:
         assert set(answer.json["details"]) == {"ends_at", "external_event_id"}
 
     def test_an_external_event_id_requires_a_meeting_with_a_provider(self, api, lead):
-        alone = booking(external_calendar_provider=..., external_event_id=...)
-        meeting = api.post("/meetings", json=alone).json["meeting"]
+        without_event = booking(external_calendar_provider=..., external_event_id=...)
+        meeting = api.post("/meetings", json=without_event).json["meeting"]
 
         answer = call(api, meeting, "reschedule", external_event_id="x")
 

@@ -212,7 +212,7 @@ def test_a_server_starts_without_its_database_and_reports_that_it_is_not_ready(k
 
 
 def test_a_running_server_writes_nothing_outside_var(app, database_url, tmp_path):
-    """The server runs from a copy of the project, with a home folder of its own."""
+    """The server runs from a copy of the project, with a separate home folder."""
     house = copy_house(tmp_path / "house")
     home = tmp_path / "home"
     home.mkdir()
