@@ -528,16 +528,22 @@ def _has_pair(booking: Mapping[str, Any]) -> bool:
     return all(booking.get(field) is not None for field in PAIR)
 
 
-def replay_warnings(booking: Mapping[str, Any]) -> list[str] | None:
-    """The warning that half a (provider, event id) pair protects from nothing; else None."""
+def replay_warnings(booking: Mapping[str, Any], effect: str) -> dict[str, list[str]]:
+    """Return the warning that half a (provider, event id) pair does not protect from replays."""
     provider, event_id = (booking.get(field) is not None for field in PAIR)
     if provider == event_id:
-        return None
+        return {}
     given, missing = PAIR if provider else PAIR[::-1]
-    return [
+    sentence = (
         f"{given} was given without {missing}, so the meeting was logged without replay"
         " protection: sent again, it would be logged again."
-    ]
+    )
+    return {"warnings": [sentence]}
+
+
+def mark_existed(lead: Mapping[str, Any], effect: str) -> dict[str, bool]:
+    """Return the mark of a lead that its `external_id` named already."""
+    return {} if effect == "created" else {"existed": True}
 
 
 class Reason(OptionalRequest):

@@ -1,1 +1,1 @@
-"""The reference: what the API says of itself, and the page that shows it."""
+"""Build docs/openapi.json; only a developer runs this."""

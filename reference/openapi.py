@@ -1,31 +1,30 @@
-"""The API's description of itself: OpenAPI 3.1, made of the routes, their schemas and errors.
+"""Build the OpenAPI 3.1 document from the routes, their schemas and their errors.
 
-A route's docstring ends with what it answers and the errors it raises: `Answers 200 MeetingAnswer.
-Raises MeetingNotFound.` What it takes is read from the schemas its code names, bounds and formats
-from the fields. `python -m reference.openapi` writes docs/openapi.json, which the service serves as
-it is, so that describing costs it neither time nor memory.
+What a route takes and answers is recorded by the decorator `web.describe.answers`; its docstring
+has the summary and the description; bounds and formats come from the fields. A developer runs
+`python -m reference.openapi`, which writes docs/openapi.json. The service serves that file as it
+is, so a server never loads this package.
 """
 
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from apispec import APISpec
 from flask import Flask
 from marshmallow import Schema
 
+import routes
 import schemas
-from app import create_app
-from config.settings import ROOT, Settings
-from reference import answers
-from reference.answers import Answer
+from config.settings import ROOT
+from envelopes import Answer
 from reference.shapes import ENUMS, Plugin, example_of, first_sentence, name_of, reference
-from schemas import Query, Request
+from schemas import Request
 from services import errors
 from services.errors import ServiceError
+from web.describe import Described
 
 VERSION = "1.0.0"
 JSON, CALENDAR = "application/json", "text/calendar"
@@ -130,17 +129,6 @@ END:VCALENDAR\r
 """
 
 
-@dataclass(frozen=True)
-class Description:
-    """What the docstring of a route says."""
-
-    summary: str
-    words: str
-    answers: Mapping[str, tuple[type[Answer] | None, str]]  # by status; None for a calendar; when
-    errors: tuple[type[ServiceError], ...]  # those of its own
-    row: type[Answer] | None  # of the answer to an array, where it takes one
-
-
 class MethodNotAllowed(ServiceError):
     """The path has no such method; `Allow` names those it has."""
 
@@ -154,7 +142,6 @@ class InternalError(ServiceError):
 
 
 View = Callable[..., Any]
-SAYS = re.compile(r"Answers\s+(?P<answers>[^.]+)\.(?:\s+Raises\s+(?P<raises>[^.]+)\.)?\Z")
 
 STARK = "email tony.stark@gmail.com"
 MEETING_ID = schemas.MeetingResponse.EXAMPLE["id"]
@@ -208,7 +195,7 @@ class Document:
         for error in ERRORS:
             add.schema(type(error).__name__, error_schema(error))
 
-    def add(self, rule: Any, view: View, described: Description) -> None:
+    def add(self, rule: Any, view: View, described: Described) -> None:
         """Add a route: the path of a rule of werkzeug's, and every method of it."""
         methods = sorted(rule.methods - {"HEAD", "OPTIONS"})
         operations = {method.lower(): self.operation(rule, view, described) for method in methods}
@@ -219,38 +206,38 @@ class Document:
         own_id: Any = ["X-Request-Id"]
         self.spec.path(path, operations=operations, parameters=own_id)
 
-    def operation(self, rule: Any, view: View, described: Description) -> dict[str, Any]:
+    def operation(self, rule: Any, view: View, described: Described) -> dict[str, Any]:
         """What one method of a route takes and answers."""
         closed = rule.endpoint.startswith("api.")
-        bodies = [*named_in(view, Request)]
-        raises = {*described.errors, errors.InvalidRequest, InternalError}
+        summary, words = read_docstring(view)
+        raises = {*described.raises, errors.InvalidRequest, InternalError}
         if closed:
             raises |= {errors.MissingApiKey, errors.InvalidApiKey, errors.Unavailable}
         if "<uuid:" in rule.rule:
             raises.add(errors.NotFound)
-        if bodies:
+        if described.body:
             raises |= {errors.InvalidJson, errors.PayloadTooLarge}
         made: dict[str, Any] = {
             "operationId": view.__name__,
             "tags": [tag_of(rule)],
-            "summary": described.summary,
-            "description": described.words,
+            "summary": summary,
+            "description": words,
             "security": [{name: []} for name in KEYS] if closed else [],
             "responses": self.answers(described) | self.refusals(raises),
         }
-        if parameters := [*self.parameters(rule, view)]:
+        if parameters := [*self.parameters(rule, described)]:
             made["parameters"] = parameters
-        if bodies and bodies[0]._declared_fields:
-            made["requestBody"] = self.body(bodies[0], described.row)
+        if described.body and described.body._declared_fields:
+            made["requestBody"] = self.body(described.body, described.row)
         return made
 
-    def parameters(self, rule: Any, view: View) -> Iterator[dict[str, Any]]:
+    def parameters(self, rule: Any, described: Described) -> Iterator[dict[str, Any]]:
         """The parameters in a route's path and query."""
         for kind, name in PATH_ARGUMENT.findall(rule.rule):
             text = {"type": "string"} | ({"format": "uuid"} if kind else {"minLength": 1})
             yield {"in": "path", "name": name, "required": True, "schema": text}
-        for query in named_in(view, Query):
-            yield from self.converter.schema2parameters(query(), location="query")
+        if described.query:
+            yield from self.converter.schema2parameters(described.query(), location="query")
 
     def body(self, schema: type[Request], row: type[Answer] | None) -> dict[str, Any]:
         """What a route takes in its body: an object, or also an array of such."""
@@ -271,10 +258,12 @@ class Document:
             "content": {JSON: content},
         }
 
-    def answers(self, described: Description) -> dict[str, Any]:
+    def answers(self, described: Described) -> dict[str, Any]:
         """What a route answers when all is well, by status."""
         made: dict[str, Any] = {}
-        for status, (answered, when) in described.answers.items():
+        answered = described.answer
+        for code, when in described.statuses.items():
+            status = str(code)
             if answered is None:
                 content = {CALENDAR: {"schema": {"type": "string"}, "example": ICALENDAR}}
                 made[status] = response("A calendar", content)
@@ -282,17 +271,18 @@ class Document:
             content = {JSON: {"schema": self.reference(answered), "example": example_of(answered)}}
             if described.row and status == "200":
                 content = {JSON: self.one_or_results(answered, described)}
-            made[status] = response(first_sentence(answered) + when.replace(" ", ", ", 1), content)
+            words = first_sentence(answered) + (f", when {when}" if when else "")
+            made[status] = response(words, content)
             if described.row:
                 name = "Location" if status == "201" else "LocationOfOne"
                 made[status]["headers"]["Location"] = name
         return made
 
-    def one_or_results(self, one: type[Answer], described: Description) -> dict[str, Any]:
+    def one_or_results(self, one: type[Answer], described: Described) -> dict[str, Any]:
         """The content of an answer to an object, or to an array with a result for each row."""
         assert described.row is not None
         noun = described.row.__name__.removeprefix("Stored")
-        refusals: list[type[ServiceError]] = [errors.InvalidRequest, *described.errors]
+        refusals: list[type[ServiceError]] = [errors.InvalidRequest, *described.raises]
         self.spec.components.schema(f"Refused{noun}", refused_row(refusals))
         rows = [self.reference(described.row), reference(f"Refused{noun}")]
         self.spec.components.schema(f"{noun}Results", results_of(rows))
@@ -322,45 +312,24 @@ class Document:
         return made
 
 
-def build(app: Flask) -> dict[str, Any]:
-    """The OpenAPI document of an application's routes; raises KeyError for a name not known."""
+def build() -> dict[str, Any]:
+    """Return the OpenAPI document of the routes."""
+    app = Flask(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    routes.register(app)
     document = Document()
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
-        if described := read_docstring(view):
+        if described := vars(view).get("described"):
             document.add(rule, view, described)
     made: dict[str, Any] = document.spec.to_dict()
     return made
 
 
-def read_docstring(view: View) -> Description | None:
-    """What a route says of itself; None where it does not say what it answers."""
-    text = inspect.getdoc(view) or ""
-    says = SAYS.search(text)
-    if says is None:
-        return None
-    summary, _, words = text[: says.start()].partition("\n")
-    known = {"Calendar": None} | vars(answers)
-    row = re.search(r"rows\s+(\w+)", says["answers"])
-    return Description(
-        summary.rstrip("."),
-        " ".join(words.split()),
-        {
-            status: (known[name], when)
-            for status, name, when in re.findall(r"(\d{3}) (\w+)( when \w+)?", says["answers"])
-        },
-        tuple(getattr(errors, name) for name in re.findall(r"\w+", says["raises"] or "")),
-        known[row[1]] if row else None,
-    )
-
-
-def named_in(view: View, kind: type[Request]) -> Iterator[type[Any]]:
-    """The schemas a route loads, of its query or of its body: those that its code names."""
-    for value in inspect.getclosurevars(view).globals.values():
-        schema = inspect.getattr_static(value, "schema", value)  # an Intake has one
-        is_ours = isinstance(schema, type) and issubclass(schema, Request)
-        if is_ours and issubclass(schema, Query) == (kind is Query):
-            yield schema
+def read_docstring(view: View) -> tuple[str, str]:
+    """Return the summary, the first line of a route's docstring, and the description after it."""
+    summary, _, words = (inspect.getdoc(view) or "").partition("\n")
+    return summary.rstrip("."), " ".join(words.split())
 
 
 def tag_of(rule: Any) -> str:
@@ -469,6 +438,4 @@ def text_of(document: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    # No connection is opened, so that any database will do.
-    made = build(create_app(Settings(database_url="sqlite:///var/none.db")))
-    (ROOT / "docs" / "openapi.json").write_text(text_of(made))
+    (ROOT / "docs" / "openapi.json").write_text(text_of(build()))

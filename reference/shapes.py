@@ -12,7 +12,7 @@ from marshmallow import Schema, fields
 
 import models
 import schemas
-from reference.answers import Answer
+from envelopes import Answer
 from schemas import Query, Request, Shown
 
 # Vocabularies with names of their own, by which they are one type to clients.

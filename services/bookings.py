@@ -12,6 +12,7 @@ from services import leads, meeting_types, timeline, users
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
 from services.many import Judged, Together, alone, in_parts
 from services.meetings import instant_of_change, locked_with_lead
+from services.results import Loaded, RowResult
 from times import format_instant, utc_now
 
 # What a booking carries and a replay may change, beside the instants, the host and the status.
@@ -125,7 +126,32 @@ def wrong_references(client_id: str, booking: Row) -> dict[str, list[str]]:
     return _references(client_id, booking, _ask_for_each(client_id))[1]
 
 
-def log(client_id: str, booking: Row) -> tuple[Row, bool]:
+def log(client_id: str, rows: list[Loaded]) -> list[RowResult | ServiceError]:
+    """Log bookings as meetings, each as if it had been sent alone, in their order.
+
+    A row that fails has a ServiceError in place of its result.
+    """
+    single = len(rows) == 1
+    stored = [_log_loaded(client_id, *rows[0])] if single else log_many(client_id, [*rows])
+    return [one if isinstance(one, ServiceError) else _as_result(*one) for one in stored]
+
+
+def _log_loaded(client_id: str, booking: Row, wrong: Row) -> Result:
+    if wrong:
+        return InvalidRequest(wrong_references(client_id, booking) | wrong)
+    try:
+        return log_one(client_id, booking)
+    except ServiceError as error:
+        return error
+
+
+def _as_result(meeting: Row, created: bool) -> RowResult:
+    if created:
+        return RowResult(meeting, "created")
+    return RowResult(meeting, "unchanged" if meeting["unchanged"] else "updated")
+
+
+def log_one(client_id: str, booking: Row) -> tuple[Row, bool]:
     """Log a booking as a meeting of its lead, or update the meeting it was logged as before.
 
     `booking` holds the fields given, None for those to be set to their default, with instants for

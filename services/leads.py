@@ -17,6 +17,7 @@ from services.errors import (
     Unavailable,
 )
 from services.many import Joint, Judged, alone, in_parts
+from services.results import Loaded, RowResult
 from times import utc_now
 
 EDITABLE = (
@@ -134,6 +135,30 @@ def naming(booking: Row) -> str:
     if booking.get("lead_id") is not None:
         return f"id {booking['lead_id']}"
     return f"email {booking['lead_email']}"
+
+
+def save(client_id: str, rows: list[Loaded]) -> list[RowResult | ServiceError]:
+    """Create leads, or update those with the `external_id`s given, each as if sent alone.
+
+    A row that fails has a ServiceError in place of its result.
+    """
+    single = len(rows) == 1
+    stored = [_save_loaded(client_id, *rows[0])] if single else create_many(client_id, [*rows])
+    return [
+        one
+        if isinstance(one, ServiceError)
+        else RowResult(one[0], "created" if one[1] else "updated")
+        for one in stored
+    ]
+
+
+def _save_loaded(client_id: str, given: Row, wrong: Row) -> Result:
+    try:
+        if wrong:
+            raise InvalidRequest(wrong)
+        return create(client_id, given)
+    except ServiceError as error:
+        return error
 
 
 @transaction

@@ -9,7 +9,7 @@ from peewee import JOIN, Tuple, fn
 
 from database import Param, Plain, Prepared, Row, checked, db, literal, locked
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
-from services import timeline
+from services import leads, timeline
 from services.errors import MeetingNotFound
 from services.many import Joint
 
@@ -174,6 +174,14 @@ def list_meetings(client_id: str, query: Row) -> tuple[list[Row], Key | None]:
         return rows, None
     last = rows[limit - 1]
     return rows[:limit], (order, last[ORDERS[order][0].name], last["id"])
+
+
+def list_of_lead(client_id: str, lead_id: str, query: Row) -> tuple[list[Row], Key | None]:
+    """A page of a lead's meetings, as `list_meetings` returns it; raises LeadNotFound."""
+    rows, next_key = list_meetings(client_id, {**query, "lead_id": lead_id})
+    if not rows:  # the lead has no meeting, or there is no such lead
+        leads.find(client_id, lead_id)
+    return rows, next_key
 
 
 def count_by_status(client_id: str, query: Row) -> dict[str, int]:

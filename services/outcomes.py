@@ -17,6 +17,7 @@ from services.errors import (
     InvalidTransition,
     MeetingNotFound,
 )
+from services.results import Loaded, RowResult
 from times import TOO_LATE, format_instant, resolve_times, utc_now
 
 # What an outcome sets. Each sets its own and clears the others'.
@@ -93,6 +94,42 @@ REOPEN = Transition(
 )
 
 
+def confirm(client_id: str, meeting_id: str) -> RowResult:
+    """Note that the lead has confirmed; raises MeetingNotFound, InvalidTransition."""
+    return _result(*carry_out(CONFIRM, client_id, meeting_id, {}))
+
+
+def cancel(client_id: str, meeting_id: str, given: Row) -> RowResult:
+    """Cancel a meeting, with a `reason` perhaps; raises MeetingNotFound, InvalidTransition."""
+    return _result(*carry_out(CANCEL, client_id, meeting_id, given))
+
+
+def complete(client_id: str, meeting_id: str, given: Row) -> RowResult:
+    """Complete a meeting, with `notes` perhaps; raises MeetingNotFound, InvalidTransition."""
+    return _result(*carry_out(COMPLETE, client_id, meeting_id, given))
+
+
+def mark_no_show(client_id: str, meeting_id: str, given: Row) -> RowResult:
+    """Note that the lead did not come; raises MeetingNotFound, InvalidTransition."""
+    return _result(*carry_out(NO_SHOW, client_id, meeting_id, given))
+
+
+def reopen(client_id: str, meeting_id: str) -> RowResult:
+    """Make a meeting scheduled again, unconfirmed; raises MeetingNotFound."""
+    return _result(*carry_out(REOPEN, client_id, meeting_id, {}))
+
+
+def reschedule(client_id: str, meeting_id: str, loaded: Loaded) -> RowResult:
+    """Move a meeting; raises what `move` raises, and InvalidRequest that names every fault."""
+    if loaded.wrong:
+        raise InvalidRequest(wrong_move(client_id, loaded.valid, meeting_id) | loaded.wrong)
+    return _result(*move(client_id, meeting_id, loaded.valid))
+
+
+def _result(meeting: Row, changed: bool) -> RowResult:
+    return RowResult(meeting, "updated" if changed else "unchanged")
+
+
 @transaction
 def carry_out(
     transition: Transition, client_id: str, meeting_id: str, given: Row
@@ -132,7 +169,7 @@ def _as_told(meeting: Row) -> Row:
 
 
 @transaction
-def reschedule(client_id: str, meeting_id: str, given: Row) -> tuple[Row, bool]:
+def move(client_id: str, meeting_id: str, given: Row) -> tuple[Row, bool]:
     """Move a meeting to other instants; returns it and whether anything changed.
 
     `given` has `starts_at`, perhaps `ends_at` or `duration_minutes` (else the duration stays), all

@@ -30,19 +30,9 @@ def free_port() -> int:
 def copy_house(folder: Path) -> Path:
     """Copy what a server runs from, so that it has a var/ of its own."""
     folder.mkdir(exist_ok=True)
-    for name in (
-        "app",
-        "cli",
-        "database",
-        "metrics",
-        "models",
-        "postgres",
-        "schemas",
-        "tasks",
-        "times",
-    ):
-        shutil.copy(ROOT / f"{name}.py", folder)
-    for name in ("config", "docs", "migrations", "reference", "services"):
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, folder)
+    for name in ("config", "docs", "migrations", "routes", "services", "web"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 

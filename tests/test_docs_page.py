@@ -6,7 +6,7 @@ import pytest
 from browser import chromium
 from server import serving_demo
 
-from reference import pages
+from web import docs
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_the_files_of_the_page_may_be_cached_permanently(app):
     http = app.test_client()
 
     named = re.findall(r'(?:src|href)="(docs/[^"]+)"', http.get("/docs").text)
-    assert {name.rpartition("/")[2] for name in named} == set(pages.FILES)
+    assert {name.rpartition("/")[2] for name in named} == set(docs.FILES)
     for name in named:
         first = http.get(f"/{name}")
         again = http.get(f"/{name}", headers={"If-None-Match": first.headers["ETag"]})
@@ -120,10 +120,10 @@ def test_the_files_of_the_page_may_be_cached_permanently(app):
     [
         "0123456789ab/page.js",
         "{version}/LICENSE",
-        "{version}/..%2fpages.py",
-        "{version}/../pages.py",
+        "{version}/..%2fdocs.py",
+        "{version}/../docs.py",
         "{version}/%2e%2e%2f%2e%2e%2fapp.py",
-        "{version}/..%5cpages.py",
+        "{version}/..%5cdocs.py",
         "{version}/%2fetc%2fpasswd",
         "{version}//etc/passwd",
         "{version}/page.js%00.css",
@@ -132,7 +132,7 @@ def test_the_files_of_the_page_may_be_cached_permanently(app):
     ],
 )
 def test_no_path_serves_another_file(demo, path):
-    answer = demo[0].call("GET", f"/docs/{path.format(version=pages.VERSION)}")
+    answer = demo[0].call("GET", f"/docs/{path.format(version=docs.VERSION)}")
 
     assert (answer.status, answer.json["code"]) == (404, "not_found")
 
@@ -142,8 +142,8 @@ def test_an_etag_depends_only_on_the_content(tmp_path):
     there.parent.mkdir()
     for path in (here, there):
         path.write_text("1")
-    etags = [pages.File(path, pages.JAVASCRIPT, pages.KEEP).etag for path in (here, there)]
+    etags = [docs.File(path, docs.JAVASCRIPT, docs.KEEP).etag for path in (here, there)]
     there.write_text("2")
 
     assert etags[0] == etags[1]
-    assert pages.File(there, pages.JAVASCRIPT, pages.KEEP).etag != etags[0]
+    assert docs.File(there, docs.JAVASCRIPT, docs.KEEP).etag != etags[0]

@@ -7,11 +7,12 @@ import pytest
 from conftest import booking
 
 import database
-from app import MeetingRequest, judge
 from database import StatementOfEach, db
 from models import new_id
+from schemas import MeetingRequest
 from services import bookings, clients, leads, meetings
 from services.errors import LeadNotFound, MeetingNotFound, ServiceError
+from web.body import load_object
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -38,9 +39,9 @@ def book(client_id, lead_id, day):
         ends_at=f"2025-12-{day:02}T11:00:00Z",
         external_event_id=uuid4().hex,
     )
-    loaded, wrong = judge(MeetingRequest, body)
-    assert wrong == {}
-    return bookings.log(client_id, loaded)[0]["id"]
+    loaded = load_object(MeetingRequest(), body)
+    [result] = bookings.log(client_id, [loaded])
+    return result.row["id"]
 
 
 def asked_together(carry_out, questions):

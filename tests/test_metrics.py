@@ -258,7 +258,7 @@ def test_unless_asked_nothing_of_it_is_loaded(run_python):
     loaded = run_python("import sys, app; app.create_app(); print(*sys.modules)", METRICS="off")
 
     assert "flask" in loaded
-    assert not {"metrics", "prometheus_client"} & set(loaded)
+    assert not {"web.metrics", "prometheus_client"} & set(loaded)
 
 
 def test_a_command_makes_no_files_though_it_is_on(run_python, house):

@@ -9,10 +9,11 @@ from conftest import booking
 from playhouse.pool import MaxConnectionsExceeded
 
 import database
-from app import MeetingRequest, judge
+from schemas import MeetingRequest
 from services import bookings, clients
 from services.errors import InvalidApiKey, LeadNotFound, MissingApiKey, ServiceError
 from services.many import Together
+from web.body import load_object
 
 pytestmark = pytest.mark.usefixtures("app")  # whoever calls gives a connection back
 
@@ -183,5 +184,5 @@ def test_bookings_logged_together_are_as_logged_alone(app, api, lead, known):
 
 def app_load(body):
     """A body as the application hands it to the service."""
-    loaded, _ = judge(MeetingRequest, {k: v for k, v in body.items() if v is not None})
+    loaded, _ = load_object(MeetingRequest(), {k: v for k, v in body.items() if v is not None})
     return loaded

@@ -1,7 +1,7 @@
-"""The files of the reference: the document, the page that shows it, and what the page is made of.
+"""The files of the documentation: the OpenAPI document, and the page that shows it.
 
-Nothing is built here, and nothing comes from elsewhere: the document lies in docs/, the page beside
-this module, its scripts and styles in the package flask-swagger-ui (Swagger UI).
+They are served as they are: the document from docs/, the page from web/page/, and its scripts and
+styles from the package flask-swagger-ui (Swagger UI).
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from pathlib import Path
 
 from services.errors import NotFound
 
-HERE = Path(__file__).resolve().parent
+PAGE_FOLDER = Path(__file__).resolve().parent / "page"
+DOCS = PAGE_FOLDER.parent.parent / "docs"
 
 
 def _folder_of(package: str) -> Path:
-    # Found, not imported: of the package its files alone are wanted.
+    # Only the package's files are needed, so it is found without being imported.
     spec = find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -25,8 +26,8 @@ def _folder_of(package: str) -> Path:
 
 SWAGGER_UI = _folder_of("flask_swagger_ui") / "dist"
 
-# Nothing from another host, no script or style within the page. Swagger UI draws its arrows and
-# locks as data: images.
+# Nothing comes from another host, and no script or style stands within the page. Swagger UI draws
+# its arrows and locks as data: images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -40,7 +41,7 @@ KEEP = {
 
 @dataclass(frozen=True)
 class File:
-    """A file that is served as it is, but for `{version}` in the page."""
+    """A file that is served as it is, with `{version}` filled in for the page."""
 
     path: Path
     content_type: str
@@ -49,32 +50,32 @@ class File:
 
     @cached_property
     def etag(self) -> str:
-        """Of the content, so that it is the same on every machine."""
+        """A hash of the content, so that it is the same on every machine."""
         return sha256(self.read()).hexdigest()[:32]
 
     def read(self) -> bytes:
-        """What is in it; read each time, so that it takes no memory between."""
+        """Read the content; nothing is kept in memory between requests."""
         content = self.path.read_bytes()
         return content.replace(b"{version}", self.version.encode()) if self.version else content
 
 
 JAVASCRIPT, CSS = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
-# What the page is made of; nothing else is served, whatever a path says.
+# The files of the page, by name; no other file is served.
 FILES = {
     path.name: File(path, content_type, KEEP)
     for path, content_type in (
         (SWAGGER_UI / "swagger-ui-bundle.js", JAVASCRIPT),
         (SWAGGER_UI / "swagger-ui.css", CSS),
         (SWAGGER_UI / "favicon-32x32.png", "image/png"),
-        (HERE / "page.js", JAVASCRIPT),
-        (HERE / "page.css", CSS),
+        (PAGE_FOLDER / "page.js", JAVASCRIPT),
+        (PAGE_FOLDER / "page.css", CSS),
     )
 }
-# Part of their addresses: they can be kept for ever, and are asked for anew when one changes.
+# Part of their addresses, so that browsers may keep them: a changed file has a new address.
 VERSION = sha256("".join(file.etag for file in FILES.values()).encode()).hexdigest()[:12]
-DOCUMENT = File(HERE.parent / "docs" / "openapi.json", "application/json", ASK_EACH_TIME)
+DOCUMENT = File(DOCS / "openapi.json", "application/json", ASK_EACH_TIME)
 PAGE = File(
-    HERE / "page.html",
+    PAGE_FOLDER / "page.html",
     "text/html; charset=utf-8",
     ASK_EACH_TIME | {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"},
     VERSION,
@@ -82,7 +83,7 @@ PAGE = File(
 
 
 def find_file(version: str, name: str) -> File:
-    """A file of the page, by name; raises NotFound."""
+    """Return a file of the page by its name; raises NotFound."""
     if version != VERSION or name not in FILES:
         raise NotFound()
     return FILES[name]

@@ -1,7 +1,7 @@
-"""What is answered around a meeting or a lead: the envelopes, for the reference alone.
+"""The responses around a meeting or a lead, as the documentation shows them.
 
-A route builds its answer by hand; these schemas say what that is, and load and dump nothing. The
-tests hold every answer they get against them.
+The routes build their responses directly; these schemas describe them, and load and dump nothing.
+The tests check every response they get against them.
 """
 
 from typing import Any, ClassVar

@@ -1,0 +1,98 @@
+"""The routes of leads: save, list, find and change them, with their meetings and history."""
+
+from uuid import UUID
+
+from flask import Response, g
+
+from envelopes import LeadAnswer, LeadHistory, LeadPage, LeadSaved, MeetingPage, StoredLead
+from routes.blueprint import api
+from schemas import (
+    ActivityResponse,
+    HistoryQuery,
+    LeadMeetingsQuery,
+    LeadPatch,
+    LeadRequest,
+    LeadResponse,
+    LeadsQuery,
+    LeadSummary,
+    Query,
+    mark_existed,
+)
+from services import leads, meetings, timeline
+from services.errors import ExternalIdConflict, LeadNotFound, Unavailable
+from web.answers import page, stored, success
+from web.body import instance, load, load_query, load_rows
+from web.describe import answers
+
+
+@api.get("/leads/<uuid:lead_id>/meetings")
+@answers(200, MeetingPage, query=LeadMeetingsQuery, raises=(LeadNotFound,))
+def list_lead_meetings(lead_id: UUID) -> Response:
+    """List the lead's meetings, latest start first."""
+    query = load_query(LeadMeetingsQuery)
+    return page(query, *meetings.list_of_lead(g.client_id, str(lead_id), query))
+
+
+@api.post("/leads")
+@answers(
+    {201: "new", 200: "updated"},
+    LeadSaved,
+    body=LeadRequest,
+    row=StoredLead,
+    raises=(Unavailable,),
+)
+def create_lead() -> Response:
+    """Create a lead, or update the one with its external_id; or an array of them.
+
+    Any other key becomes part of `metadata`. Without an `external_id` every call creates a lead,
+    even if the email already exists.
+    """
+    body = load_rows(LeadRequest)
+    results = leads.save(g.client_id, body.rows)
+    return stored(body, results, "lead", LeadResponse, mark_existed)
+
+
+@api.get("/leads")
+@answers(200, LeadPage, query=LeadsQuery)
+def list_leads() -> Response:
+    """List the client's leads, latest updated first."""
+    query = load_query(LeadsQuery)
+    rows, has_more = leads.list_leads(g.client_id, query)
+    return success(
+        leads=instance(LeadResponse).dump_rows(rows),
+        pagination={"page": query["page"], "limit": query["limit"], "has_more": has_more},
+    )
+
+
+@api.get("/leads/<uuid:lead_id>")
+@answers(200, LeadAnswer, query=Query, raises=(LeadNotFound,))
+def get_lead(lead_id: UUID) -> Response:
+    """Get one lead."""
+    load_query(Query)
+    lead = leads.find(g.client_id, str(lead_id))
+    return success(lead=instance(LeadResponse).dump_row(lead))
+
+
+@api.route("/leads/<uuid:lead_id>", methods=["PATCH", "PUT"])
+@answers(200, LeadAnswer, body=LeadPatch, raises=(LeadNotFound, ExternalIdConflict))
+def update_lead(lead_id: UUID) -> Response:
+    """Replace the given fields of a lead.
+
+    PATCH and PUT behave the same. Null clears a field, except `first_name`. `metadata` is merged
+    key by key, and any other key becomes part of it.
+    """
+    lead = leads.update(g.client_id, str(lead_id), load(LeadPatch))
+    return success(lead=instance(LeadResponse).dump_row(lead))
+
+
+@api.get("/leads/<uuid:lead_id>/history")
+@answers(200, LeadHistory, query=HistoryQuery, raises=(LeadNotFound,))
+def get_lead_history(lead_id: UUID) -> Response:
+    """List what happened to the lead, oldest first."""
+    query = load_query(HistoryQuery)
+    lead = leads.find(g.client_id, str(lead_id))
+    activities = timeline.list_activities(g.client_id, str(lead_id), query)
+    return success(
+        lead=instance(LeadSummary).dump_row(lead),
+        history=instance(ActivityResponse).dump_rows(activities),
+    )

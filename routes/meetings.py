@@ -1,0 +1,148 @@
+"""The routes of meetings: log, list, count and find them, and change their state."""
+
+from uuid import UUID
+
+from flask import Response, g
+
+from envelopes import (
+    MeetingAnswer,
+    MeetingChanged,
+    MeetingLogged,
+    MeetingPage,
+    StatsAnswer,
+    StoredMeeting,
+)
+from routes.blueprint import api
+from schemas import (
+    MeetingFilters,
+    MeetingItem,
+    MeetingRequest,
+    MeetingResponse,
+    MeetingsQuery,
+    Notes,
+    OptionalRequest,
+    Query,
+    Reason,
+    ReasonAndNotes,
+    RescheduleRequest,
+    replay_warnings,
+    stats,
+)
+from services import bookings, meetings, outcomes
+from services.errors import (
+    ExternalEventConflict,
+    InvalidTransition,
+    LeadNotFound,
+    MeetingNotFound,
+)
+from web.answers import changed, page, stored, success
+from web.body import instance, load, load_partly, load_query, load_rows
+from web.describe import answers
+from web.observe import count_bookings
+
+
+@api.post("/meetings")
+@answers(
+    {201: "new", 200: "replayed"},
+    MeetingLogged,
+    body=MeetingRequest,
+    row=StoredMeeting,
+    raises=(LeadNotFound, ExternalEventConflict),
+)
+def log_meeting() -> Response:
+    """Log a meeting against a lead, or an array of them.
+
+    The lead is found by `lead_id`, or else by `lead_email`; the end is given by `ends_at`, or
+    by `duration_minutes`. With both `external_calendar_provider` and `external_event_id` the pair
+    identifies one meeting permanently: sent again, it updates the meeting with the fields it
+    carries. A field left out keeps its stored value, an explicit null resets it to its default.
+    """
+    body = load_rows(MeetingRequest)
+    results = bookings.log(g.client_id, body.rows)
+    count_bookings(body, results)
+    return stored(body, results, "meeting", MeetingResponse, replay_warnings)
+
+
+@api.get("/meetings")
+@answers(200, MeetingPage, query=MeetingsQuery)
+def list_meetings() -> Response:
+    """List the client's meetings.
+
+    With `order=updated_at` and `updated_after` it is a change feed: a caller that reads until
+    `has_more` is false and then polls from the last row misses no change.
+    """
+    query = load_query(MeetingsQuery)
+    return page(query, *meetings.list_meetings(g.client_id, query))
+
+
+@api.get("/meetings/stats")
+@answers(200, StatsAnswer, query=MeetingFilters)
+def count_meetings() -> Response:
+    """Count the meetings of each status, and the share of leads who showed up."""
+    query = load_query(MeetingFilters)
+    return success(stats=stats(meetings.count_by_status(g.client_id, query)))
+
+
+@api.get("/meetings/<uuid:meeting_id>")
+@answers(200, MeetingAnswer, query=Query, raises=(MeetingNotFound,))
+def get_meeting(meeting_id: UUID) -> Response:
+    """Get one meeting in full."""
+    load_query(Query)
+    meeting = meetings.find(g.client_id, str(meeting_id))
+    return success(meeting=instance(MeetingItem).dump_row(meeting))
+
+
+@api.post("/meetings/<uuid:meeting_id>/confirm")
+@answers(200, MeetingChanged, body=OptionalRequest, raises=(MeetingNotFound, InvalidTransition))
+def confirm_meeting(meeting_id: UUID) -> Response:
+    """Record that the lead has confirmed."""
+    load(OptionalRequest)
+    return changed(outcomes.confirm(g.client_id, str(meeting_id)))
+
+
+@api.post("/meetings/<uuid:meeting_id>/cancel")
+@answers(200, MeetingChanged, body=Reason, raises=(MeetingNotFound, InvalidTransition))
+def cancel_meeting(meeting_id: UUID) -> Response:
+    """Cancel a meeting that will not take place."""
+    return changed(outcomes.cancel(g.client_id, str(meeting_id), load(Reason)))
+
+
+@api.post("/meetings/<uuid:meeting_id>/complete")
+@answers(200, MeetingChanged, body=Notes, raises=(MeetingNotFound, InvalidTransition))
+def complete_meeting(meeting_id: UUID) -> Response:
+    """Record that the meeting took place."""
+    return changed(outcomes.complete(g.client_id, str(meeting_id), load(Notes)))
+
+
+@api.post("/meetings/<uuid:meeting_id>/no-show")
+@answers(200, MeetingChanged, body=ReasonAndNotes, raises=(MeetingNotFound, InvalidTransition))
+def mark_no_show(meeting_id: UUID) -> Response:
+    """Record that the lead did not show up."""
+    return changed(outcomes.mark_no_show(g.client_id, str(meeting_id), load(ReasonAndNotes)))
+
+
+@api.post("/meetings/<uuid:meeting_id>/reopen")
+@answers(200, MeetingChanged, body=OptionalRequest, raises=(MeetingNotFound,))
+def reopen_meeting(meeting_id: UUID) -> Response:
+    """Make the meeting scheduled again, unconfirmed.
+
+    This clears what the outcome had set; the timeline keeps it.
+    """
+    load(OptionalRequest)
+    return changed(outcomes.reopen(g.client_id, str(meeting_id)))
+
+
+@api.post("/meetings/<uuid:meeting_id>/reschedule")
+@answers(
+    200,
+    MeetingChanged,
+    body=RescheduleRequest,
+    raises=(MeetingNotFound, InvalidTransition, ExternalEventConflict),
+)
+def reschedule_meeting(meeting_id: UUID) -> Response:
+    """Move the meeting to another time.
+
+    With neither `ends_at` nor `duration_minutes` the duration stays. The confirmation is removed.
+    """
+    move = load_partly(RescheduleRequest)
+    return changed(outcomes.reschedule(g.client_id, str(meeting_id), move))

@@ -1,0 +1,45 @@
+"""The public routes: health, readiness, and the API's documentation."""
+
+from flask import Response
+
+from envelopes import StatusAnswer
+from schemas import Query
+from services import health
+from services.errors import Unavailable
+from web import docs
+from web.answers import serve_file, success
+from web.body import load_query
+from web.describe import answers
+
+
+@answers(200, StatusAnswer, query=Query)
+def healthz() -> Response:
+    """Report that the process answers."""
+    load_query(Query)
+    return success(status="ok")
+
+
+@answers(200, StatusAnswer, query=Query, raises=(Unavailable,))
+def readyz() -> Response:
+    """Report that the database answers and is migrated."""
+    load_query(Query)
+    health.check()
+    return success(status="ready")
+
+
+def get_openapi() -> Response:
+    """Get the OpenAPI document."""
+    load_query(Query)
+    return serve_file(docs.DOCUMENT)
+
+
+def get_docs() -> Response:
+    """Get the page that shows the document."""
+    load_query(Query)
+    return serve_file(docs.PAGE)
+
+
+def get_docs_file(version: str, name: str) -> Response:
+    """Get a script or style of that page."""
+    load_query(Query)
+    return serve_file(docs.find_file(version, name))

@@ -1,0 +1,1 @@
+"""What every route uses: request bodies and queries, responses, observation, the documentation."""

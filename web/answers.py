@@ -1,0 +1,192 @@
+"""Responses: the envelopes of success and of errors, and the error handlers."""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
+
+from schemas import MeetingItem, ResponseSchema, write_cursor
+from services import health
+from services.errors import ServiceError
+from services.results import RowResult
+from times import format_instant
+from web.body import Rows, instance
+from web.docs import File
+
+# Instants are written as `2025-12-29T17:00:00Z`; the line break is for readers in a terminal.
+JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_APPEND_NEWLINE
+
+log = logging.getLogger("meetings")
+
+
+class JsonResponse(Response):
+    """A JSON response whose headers are complete: Werkzeug would examine each of them again."""
+
+    default_mimetype = "application/json"
+
+    def get_wsgi_headers(self, environ: Any) -> Any:
+        """Return the headers as they are."""
+        return self.headers
+
+
+def success(**things: Any) -> Response:
+    """Respond 200 with `{"success": true, …}`, the things in their order."""
+    return write_json(200, {"success": True, **things})
+
+
+def stored(
+    body: Rows,
+    results: list[RowResult | ServiceError],
+    noun: str,
+    schema: type[ResponseSchema],
+    remarks: Callable[[dict[str, Any], str], dict[str, Any]],
+) -> Response:
+    """Respond to an object with what was stored, or to an array with a result for each row.
+
+    The row is shown under `noun`, by the schema; `remarks` returns what follows it, from the valid
+    fields of the row and the effect. Raises the error of a single object.
+    """
+    if body.is_array:
+        return _stored_array(body, results, noun, schema, remarks)
+    result = results[0]
+    if isinstance(result, ServiceError):
+        raise result
+    shown = instance(schema).dump_row(result.row)
+    status = 201 if result.effect == "created" else 200
+    envelope = {"success": True, noun: shown, **remarks(body.rows[0].valid, result.effect)}
+    response = write_json(status, envelope)
+    response.headers["Location"] = f"{request.path}/{shown['id']}"
+    return response
+
+
+def _stored_array(
+    body: Rows,
+    results: list[RowResult | ServiceError],
+    noun: str,
+    schema: type[ResponseSchema],
+    remarks: Callable[[dict[str, Any], str], dict[str, Any]],
+) -> Response:
+    dump_row = instance(schema).dump_row
+    counts = {"created": 0, "updated": 0, "failed": 0}
+    rows = []
+    for index, (loaded, result) in enumerate(zip(body.rows, results, strict=True)):
+        if isinstance(result, ServiceError):
+            counts["failed"] += 1
+            rows.append({"index": index, "success": False, **_told(result, result.status)})
+            continue
+        is_new = result.effect == "created"
+        counts["created" if is_new else "updated"] += 1
+        row = {"index": index, "success": True, "status": 201 if is_new else 200}
+        rows.append(row | {noun: dump_row(result.row)} | remarks(loaded.valid, result.effect))
+    return write_json(200, {"success": counts["failed"] < len(rows), **counts, "results": rows})
+
+
+def changed(result: RowResult) -> Response:
+    """Respond with a meeting after a call that may have found nothing to change."""
+    shown = instance(MeetingItem).dump_row(result.row)
+    idempotent = {"idempotent": True} if result.effect == "unchanged" else {}
+    return success(meeting={**shown, **idempotent}, **idempotent)
+
+
+def page(query: dict[str, Any], rows: list[Any], next_key: Any) -> Response:
+    """Respond with a page of meetings; `next_key` is None on the last page."""
+    pagination = {
+        "limit": query["limit"],
+        "has_more": next_key is not None,
+        "next_cursor": write_cursor(next_key),
+    }
+    return success(meetings=instance(MeetingItem).dump_rows(rows), pagination=pagination)
+
+
+def calendar(text: bytes) -> Response:
+    """Respond with iCalendar text, which no proxy may keep."""
+    headers = {"Cache-Control": "private, no-cache"}
+    return Response(text, headers=headers, content_type="text/calendar; charset=utf-8")
+
+
+def serve_file(file: File) -> Response:
+    """Respond with a file of the documentation; 304 to a caller that has it already."""
+    response = Response(file.read(), headers=file.headers, content_type=file.content_type)
+    response.set_etag(file.etag)
+    response.make_conditional(request)
+    return response
+
+
+def write_json(status: int, body: dict[str, Any]) -> Response:
+    """Respond with a JSON body; datetimes must be aware and in UTC."""
+    try:
+        text = orjson.dumps(body, option=JSON_OPTIONS)
+    except TypeError:
+        # Only the name of a refused field can hold an unpaired surrogate: escape it as JSON does.
+        line = json.dumps(body, ensure_ascii=False, default=format_instant) + "\n"
+        text = line.encode("utf-8", "backslashreplace")
+    return JsonResponse(text, status)
+
+
+# --------------------------------------------------------------------------------------- errors
+
+
+def register(app: Flask) -> None:
+    """Add the error handlers to an application."""
+    app.register_error_handler(ServiceError, on_service_error)
+    app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(Exception, on_bug)
+
+
+def refuse(status: int, told: dict[str, Any]) -> Response:
+    """Respond with an error. Every error response has this form:
+
+    `{"success": false, "error": title, "message": sentence, "code": identifier, "details": …,
+    "request_id": …}`. Only validation errors have `details`: field → sentences. A 503 has the
+    header `Retry-After`.
+    """
+    g.code = told["code"]
+    response = write_json(status, {"success": False, **told, "request_id": g.request_id})
+    if status == 503:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _told(error: ServiceError, status: int | None = None) -> dict[str, Any]:
+    """Return what callers see of an error, with its status where it is one row's of an array."""
+    told: dict[str, Any] = {} if status is None else {"status": status}
+    told |= {"error": error.title, "message": error.message, "code": error.code}
+    return told if error.details is None else told | {"details": error.details}
+
+
+def on_service_error(error: ServiceError) -> Response:
+    """Respond to an error that a service raised on purpose."""
+    return refuse(error.status, _told(error))
+
+
+def on_http_error(error: HTTPException) -> Response:
+    """Respond to an error of the framework, with its headers, such as `Allow`."""
+    status = error.code or 500
+    name = HTTP_STATUS_CODES.get(status, "Error")
+    message = {
+        404: "There is no such path.",
+        405: f"{request.method} is not possible here.",
+    }.get(status, error.description or name)
+    code = name.lower().replace(" ", "_")
+    response = refuse(status, {"error": name.capitalize(), "message": message, "code": code})
+    for header, value in error.get_headers():
+        if header not in ("Content-Type", "Content-Length"):
+            response.headers[header] = value
+    return response
+
+
+def on_bug(error: Exception) -> Response:
+    """Respond 503 when the database is unavailable; else log the error as a bug and respond 500."""
+    if unavailable := health.unavailable_or_none(error):
+        kind = type(error).__name__
+        log.warning("Database unavailable (request %s): %s", g.request_id, kind)
+        return on_service_error(unavailable)
+    log.error("Bug in request %s", g.request_id, exc_info=error)
+    message = f"A bug. It was logged under request_id {g.request_id}."
+    told = {"error": "Internal server error", "message": message, "code": "internal_error"}
+    return refuse(500, told)

@@ -1,0 +1,183 @@
+"""Read and parse a request's body, and load it and the query by a schema."""
+
+import codecs
+import json
+from functools import cache
+from typing import Any, NamedTuple
+
+from flask import request
+from marshmallow import Schema, ValidationError
+
+from schemas import OptionalRequest, Query, Request, clean
+from services.errors import InvalidJson, InvalidRequest, PayloadTooLarge
+from services.results import Loaded
+from tasks import in_turns
+
+BODY_BYTES = 1024 * 1024
+ARRAY_BYTES = 8 * 1024 * 1024
+ARRAY_ROWS = 1000
+ROWS_A_TURN = 100  # rows loaded before other requests run: about 5 ms
+NOT_WHOLE = "The body did not arrive whole."
+JSON_DEPTH = 64
+
+instance: Any = cache(lambda schema: schema())  # the one instance of a schema class
+
+
+class Rows(NamedTuple):
+    """The rows of a body: one for an object, or those of an array."""
+
+    is_array: bool
+    rows: list[Loaded]
+
+
+def load(schema: type[Request]) -> dict[str, Any]:
+    """Return the request's body, an object that is valid by the schema.
+
+    Raises PayloadTooLarge, InvalidJson, and InvalidRequest with every fault of body and query.
+    """
+    valid, wrong = load_partly(schema)
+    if wrong:
+        raise InvalidRequest(wrong)
+    return valid
+
+
+def load_partly(schema: type[Request]) -> Loaded:
+    """Load the request's body, an object, as far as it is valid.
+
+    For a service that checks the rest itself, so that one error names every fault. Raises
+    PayloadTooLarge, InvalidJson.
+    """
+    raw = read_body(BODY_BYTES).removeprefix(codecs.BOM_UTF8)
+    is_absent = not raw.strip() and issubclass(schema, OptionalRequest)
+    return _load_alone(schema, {} if is_absent else parse_json(raw))
+
+
+def load_rows(schema: type[Request]) -> Rows:
+    """Load the request's body, an object or an array of objects, each as far as it is valid.
+
+    Raises PayloadTooLarge, InvalidJson, and InvalidRequest for an array of a wrong length, or one
+    sent with query parameters; those of an object are among its faults.
+    """
+    body = parse_json(read_body(ARRAY_BYTES))
+    if not isinstance(body, list):
+        return Rows(False, [_load_alone(schema, body)])
+    wrong = _query_faults()
+    if not 1 <= len(body) <= ARRAY_ROWS:
+        wrong["body"] = [f"Must hold 1 to {ARRAY_ROWS} objects, not {len(body)}."]
+    if wrong:
+        raise InvalidRequest(wrong)
+    rows: list[Loaded] = []
+    for part in in_turns(body, ROWS_A_TURN):
+        rows += [load_object(instance(schema), item) for item in part]
+    return Rows(True, rows)
+
+
+def load_query(schema: type[Query]) -> dict[str, Any]:
+    """Return the request's query, valid by the schema; raises InvalidRequest."""
+    loaded = _load_query(schema)
+    if loaded.wrong:
+        raise InvalidRequest(loaded.wrong)
+    return loaded.valid
+
+
+def load_object(schema: Schema, body: Any) -> Loaded:
+    """Load a parsed value, which must be an object, as far as it is valid by the schema."""
+    if not isinstance(body, dict):
+        return Loaded({}, {"body": ["Must be a JSON object."]})
+    try:
+        return Loaded(schema.load(clean(body)), {})
+    except ValidationError as error:
+        valid = error.valid_data if isinstance(error.valid_data, dict) else {}
+        return Loaded(valid, error.normalized_messages())
+
+
+def _load_alone(schema: type[Request], body: Any) -> Loaded:
+    loaded = load_object(instance(schema), body)
+    if request.query_string:
+        return Loaded(loaded.valid, _query_faults() | loaded.wrong)
+    return loaded
+
+
+def _query_faults() -> dict[Any, Any]:
+    return _load_query(Query).wrong if request.query_string else {}
+
+
+def _load_query(schema: type[Query]) -> Loaded:
+    given: dict[str, Any] = {name: values[-1] for name, values in request.args.lists()}
+    given.pop("verbose", None)  # Nexor callers send it
+    return load_object(instance(schema), given)
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parse a body as JSON; raises InvalidJson."""
+    try:
+        body = READ_JSON(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidJson("The body is not UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidJson(_why_not_json(raw, error)) from error
+    # Count the brackets first: few bodies have enough of them to be too deep.
+    if raw.count(b"[") + raw.count(b"{") > JSON_DEPTH and _depth(body) > JSON_DEPTH:
+        raise InvalidJson(f"The body is nested deeper than {JSON_DEPTH}.")
+    return body
+
+
+def read_body(limit: int) -> bytes:
+    """Read the whole body; an object may have BODY_BYTES, an array `limit`.
+
+    Raises PayloadTooLarge, and InvalidJson for a body that ends too soon.
+    """
+    # Werkzeug silently cuts a body without a Content-Length at its limit, and accepts a body that
+    # ends before its Content-Length.
+    length = request.content_length
+    most = limit + 1 if length is None else length
+    if length is not None and length > limit:
+        raise PayloadTooLarge(limit)
+    raw = b""
+    try:
+        while len(raw) < most and (chunk := request.stream.read(most - len(raw))):
+            raw += chunk
+    except Exception as error:  # broken chunks, a reset: each server has its own exceptions
+        raise InvalidJson(NOT_WHOLE) from error
+    is_array = raw.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
+    if len(raw) > (limit if is_array else BODY_BYTES):
+        raise PayloadTooLarge(BODY_BYTES)
+    if length is not None and len(raw) < length:
+        raise InvalidJson(NOT_WHOLE)
+    return raw
+
+
+def _why_not_json(raw: bytes, error: Exception) -> str:
+    if not raw.strip():
+        return "The body is empty; a JSON object is needed."
+    if isinstance(error, json.JSONDecodeError):
+        return f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+    if isinstance(error, RecursionError):
+        return f"The body is nested deeper than {JSON_DEPTH}."
+    return f"The body is not JSON: {error}."
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _read_int(digits: str) -> int:
+    # Python refuses to read more than 4,300 digits. The first 21 already put a number out of every
+    # range of this service.
+    return int(digits[:21])
+
+
+READ_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_int).decode
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        nested = [item for item in level if isinstance(item, dict | list)]
+        depth += bool(nested)
+        level = [
+            inner
+            for item in nested
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth

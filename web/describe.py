@@ -1,0 +1,46 @@
+"""The decorator that documents a route for docs/openapi.json."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from envelopes import Answer
+from schemas import Query, Request
+from services.errors import ServiceError
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a route takes and answers; its docstring has the summary and the description."""
+
+    statuses: Mapping[int, str]  # each status of a success, with when it is answered
+    answer: type[Answer] | None  # None for a calendar
+    body: type[Request] | None
+    query: type[Query] | None
+    row: type[Answer] | None  # a row of the response to an array, for a route that takes one
+    raises: tuple[type[ServiceError], ...]  # its own errors, beside those that every route has
+
+
+def answers(
+    statuses: int | dict[int, str],
+    answer: type[Answer] | None,
+    *,
+    body: type[Request] | None = None,
+    query: type[Query] | None = None,
+    row: type[Answer] | None = None,
+    raises: tuple[type[ServiceError], ...] = (),
+) -> Callable[[View], View]:
+    """Record what a route takes and answers. A request passes through nothing of this.
+
+    `statuses` is one status, or several with when each is answered, as in
+    `{201: "new", 200: "replayed"}`.
+    """
+    whens = {statuses: ""} if isinstance(statuses, int) else statuses
+
+    def record(view: View) -> View:
+        vars(view)["described"] = Described(whens, answer, body, query, row, raises)
+        return view
+
+    return record

@@ -1,0 +1,127 @@
+"""Count and time requests for Prometheus. This module is imported only when METRICS is on.
+
+No series holds anything personal: its labels are routes, methods, statuses and error codes of this
+service, so that callers cannot create series either.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import cache
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics import disable_created_metrics
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from config.metrics import VARIABLE, is_shared, process_number
+from schemas import Query
+from services.errors import ServiceError
+from services.results import RowResult
+from web.body import load_query
+from web.observe import METRICS
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+# A booking on SQLite takes about a millisecond; DB_TIMEOUT_SECONDS is 5 unless set otherwise.
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+# The class of all values must be chosen before the first metric is made.
+values.ValueClass = values.MultiProcessValue(process_number) if is_shared() else values.MutexValue
+disable_created_metrics()
+
+# Seconds that this request has spent in the database so far.
+spent: ContextVar[float] = ContextVar("spent", default=0.0)
+
+
+def install(app: Flask) -> Callable[[float], None]:
+    """Count what an application does, and show it at /metrics.
+
+    Returns a function to call with the seconds of each call of the database's driver.
+    """
+    metrics = app.extensions[METRICS] = Metrics()
+    app.after_request(metrics.count_request)
+    app.add_url_rule("/metrics", view_func=metrics.get_metrics)
+    return spend
+
+
+def spend(seconds: float) -> None:
+    """Add one call of the database's driver to what this request has spent."""
+    spent.set(spent.get() + seconds)
+
+
+class Metrics:
+    """The metrics of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "meetings_http_requests_total",
+            "Requests answered, by route, method and status.",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self.durations = Histogram(
+            "meetings_http_request_duration_seconds",
+            "Time from a request's arrival at the application to its answer.",
+            ["route", "method"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.database_seconds = Counter(
+            "meetings_database_seconds_total",
+            "Time spent in the database's driver, transactions and waits for locks included.",
+            ["route"],
+            registry=self.registry,
+        )
+        self.logged = Counter(
+            "meetings_logged_total",
+            "Bookings sent to POST /meetings, alone or in an array: created, updated, unchanged,"
+            " refused.",
+            ["result", "code"],
+            registry=self.registry,
+        )
+        for effect in ("created", "updated", "unchanged"):
+            self.logged.labels(effect, "")  # zero at first, so that the first booking is a rise
+        self._series = cache(self._find_series)  # prometheus_client takes a lock for each look-up
+
+    def get_metrics(self) -> Response:
+        """Show the metrics of all processes of the server in Prometheus' text format 0.0.4."""
+        load_query(Query)
+        registry = self.registry
+        if is_shared():
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, os.environ[VARIABLE])
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    def count_request(self, response: Response) -> Response:
+        """Count a request, its duration, and what it spent in the database."""
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        method = request.method if request.method in METHODS else "other"
+        requests, durations, database_seconds = self._series(route, method, response.status_code)
+        requests.inc()
+        durations.observe(time.perf_counter() - g.began_at)
+        if spent.get():
+            database_seconds.inc(spent.get())
+            spent.set(0.0)
+        if request.endpoint == "api.log_meeting" and response.status_code >= 400:
+            self.logged.labels("refused", g.code).inc()
+        return response
+
+    def count_bookings(self, is_array: bool, results: list[RowResult | ServiceError]) -> None:
+        """Count what became of bookings; `count_request` counts a single one that is refused."""
+        for result in results:
+            if isinstance(result, RowResult):
+                self.logged.labels(result.effect, "").inc()
+            elif is_array:
+                self.logged.labels("refused", result.code).inc()
+
+    def _find_series(
+        self, route: str, method: str, status: int
+    ) -> tuple[Counter, Histogram, Counter]:
+        return (
+            self.requests.labels(route, method, str(status)),
+            self.durations.labels(route, method),
+            self.database_seconds.labels(route),
+        )

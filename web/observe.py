@@ -1,0 +1,55 @@
+"""Observe requests: their id, one log line each, and counters when METRICS is on."""
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from flask import Flask, Response, current_app, g, request
+
+from config.logging import RequestLine, mask_path
+from services.errors import ServiceError
+from services.results import RowResult
+from web.body import Rows
+
+# An API key sent in this header by mistake must be neither logged nor echoed.
+REQUEST_ID = re.compile(r"(?!nxr_)[A-Za-z0-9._-]{1,128}")
+METRICS = "meetings_metrics"  # the name of web.metrics.Metrics among an application's extensions
+
+log = logging.getLogger("meetings")
+
+
+def register(app: Flask) -> None:
+    """Observe every request of an application."""
+    app.before_request(begin_request)
+    app.after_request(end_request)
+
+
+def begin_request() -> None:
+    """Set `g.began_at` and `g.request_id`: the caller's own id if it is well-formed."""
+    g.began_at = time.perf_counter()
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if REQUEST_ID.fullmatch(given) else str(uuid4())
+
+
+def end_request(response: Response) -> Response:
+    """Set `X-Request-Id` on the response, and log the request in one line."""
+    response.headers["X-Request-Id"] = g.request_id
+    if log.isEnabledFor(logging.INFO):
+        line = RequestLine(
+            request_id=g.request_id,
+            client_id=g.get("client_id"),
+            method=request.method,
+            path=mask_path(request.path),
+            status=response.status_code,
+            milliseconds=round((time.perf_counter() - g.began_at) * 1000, 1),
+        )
+        log.info(line)
+    return response
+
+
+def count_bookings(body: Rows, results: list[RowResult | ServiceError]) -> None:
+    """Count what became of the bookings of a request; does nothing unless METRICS is on."""
+    metrics = current_app.extensions.get(METRICS)
+    if metrics:
+        metrics.count_bookings(body.is_array, results)
