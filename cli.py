@@ -16,7 +16,8 @@ from peewee import PeeweeException
 
 import database
 from database import Row
-from schemas import Email, Id, LeadRequest, MeetingRequest, Text, clean
+from fields import Email, Id, Text, clean
+from schemas import LeadRequest, MeetingRequest
 from services import backups, clients, feeds, leads, meeting_types, migrations, users
 from services.errors import NameTaken, ServiceError
 from times import format_instant

@@ -4,159 +4,140 @@ The routes build their responses directly; these schemas describe them, and load
 The tests check every response they get against them.
 """
 
-from typing import Any, ClassVar
+from marshmallow.fields import Boolean, Constant, Float, Integer, List, Nested, String
+from marshmallow.validate import Length, OneOf, Range
 
-from marshmallow import Schema
+from bases import ResponseSchema
+from schemas import ActivityResponse, LeadResponse, LeadSummary, MeetingItem, MeetingResponse
 
-from schemas import (
-    COUNT,
-    FLAG,
-    RATE,
-    TEXT,
-    TRUE,
-    ActivityResponse,
-    LeadResponse,
-    LeadSummary,
-    MeetingItem,
-    MeetingResponse,
-    Shown,
-    one_of,
-)
+NO_OP = {"description": "There was nothing left to do."}
+HALF_A_PAIR = {"description": "Half a pair of provider and event id does not protect from replays."}
+EXISTED = {"description": "The `external_id` named a lead already."}
+NEXT = {"description": "The `cursor` of the next page."}
+SHARE = {"minimum": 0, "maximum": 1}
+SHOW_RATE = {**SHARE, "description": "completed / (completed + no_show)"}
 
 
-class Answer(Schema):
-    """A success. What is not `always` there is left out where it has nothing to say."""
+class Answer(ResponseSchema):
+    """A success."""
 
-    EXAMPLE: ClassVar[dict[str, Any]] = {}
-
-    success = Shown(TRUE)
+    success = Constant(True)
 
 
 class MeetingLogged(Answer):
     """The meeting that was logged."""
 
-    meeting = Shown(MeetingResponse)
-    warnings = Shown(
-        {"type": "array", "items": TEXT, "minItems": 1},
-        always=False,
-        about="Half a pair of provider and event id protects from nothing.",
-    )
+    OPTIONAL = frozenset({"warnings"})
+
+    meeting = Nested(MeetingResponse)
+    warnings = List(String(), validate=Length(1), metadata=HALF_A_PAIR)
 
 
 class MeetingAnswer(Answer):
     """One meeting."""
 
-    meeting = Shown(MeetingItem)
+    meeting = Nested(MeetingItem)
 
 
 class MeetingAfterwards(MeetingItem):
     """A meeting after a call that may have had nothing left to do."""
 
-    idempotent = Shown(TRUE, always=False, about="There was nothing left to do.")
+    OPTIONAL = frozenset({"idempotent"})
+
+    idempotent = Constant(True, metadata=NO_OP)
 
 
 class MeetingChanged(Answer):
     """A meeting, and whether there was nothing left to do."""
 
-    meeting = Shown(MeetingAfterwards)
-    idempotent = Shown(TRUE, always=False, about="There was nothing left to do.")
+    OPTIONAL = frozenset({"idempotent"})
+
+    meeting = Nested(MeetingAfterwards)
+    idempotent = Constant(True, metadata=NO_OP)
 
 
-class CursorPagination(Schema):
+class CursorPagination(ResponseSchema):
     """Where a page stands among pages that follow cursors."""
 
-    EXAMPLE = {"limit": 50, "has_more": False, "next_cursor": None}
-
-    limit = Shown({"type": "integer", "minimum": 1})
-    has_more = Shown(FLAG)
-    next_cursor = Shown(null=True, about="The `cursor` of the next page.")
+    limit = Integer(validate=Range(1))
+    has_more = Boolean()
+    next_cursor = String(allow_none=True, metadata=NEXT)
 
 
 class MeetingPage(Answer):
     """A page of meetings."""
 
-    meetings = Shown([MeetingItem])
-    pagination = Shown(CursorPagination)
+    meetings = List(Nested(MeetingItem))
+    pagination = Nested(CursorPagination)
 
 
-class Stats(Schema):
+class Stats(ResponseSchema):
     """How many meetings there are of each status, and how many leads showed up."""
 
-    EXAMPLE = {
-        "total": 9,
-        "scheduled": 2,
-        "confirmed": 1,
-        "completed": 3,
-        "cancelled": 2,
-        "no_show": 1,
-        "show_rate": 0.75,
-        "no_show_rate": 0.25,
-    }
-
-    total = Shown(COUNT)
-    scheduled = Shown(COUNT)
-    confirmed = Shown(COUNT)
-    completed = Shown(COUNT)
-    cancelled = Shown(COUNT)
-    no_show = Shown(COUNT)
-    show_rate = Shown(RATE, null=True, about="completed / (completed + no_show)")
-    no_show_rate = Shown(RATE, null=True)
+    total = Integer(validate=Range(0))
+    scheduled = Integer(validate=Range(0))
+    confirmed = Integer(validate=Range(0))
+    completed = Integer(validate=Range(0))
+    cancelled = Integer(validate=Range(0))
+    no_show = Integer(validate=Range(0))
+    show_rate = Float(allow_none=True, metadata=SHOW_RATE)
+    no_show_rate = Float(allow_none=True, metadata=SHARE)
 
 
 class StatsAnswer(Answer):
     """The statistics of meetings."""
 
-    stats = Shown(Stats)
+    stats = Nested(Stats)
 
 
 class LeadSaved(Answer):
     """The lead that was saved."""
 
-    lead = Shown(LeadResponse)
-    existed = Shown(TRUE, always=False, about="The `external_id` named a lead already.")
+    OPTIONAL = frozenset({"existed"})
+
+    lead = Nested(LeadResponse)
+    existed = Constant(True, metadata=EXISTED)
 
 
 class LeadAnswer(Answer):
     """One lead."""
 
-    lead = Shown(LeadResponse)
+    lead = Nested(LeadResponse)
 
 
-class PagePagination(Schema):
+class PagePagination(ResponseSchema):
     """Where a page stands among numbered ones."""
 
-    EXAMPLE = {"page": 0, "limit": 50, "has_more": False}
-
-    page = Shown(COUNT)
-    limit = Shown({"type": "integer", "minimum": 1})
-    has_more = Shown(FLAG)
+    page = Integer(validate=Range(0))
+    limit = Integer(validate=Range(1))
+    has_more = Boolean()
 
 
 class LeadPage(Answer):
     """A page of leads."""
 
-    leads = Shown([LeadResponse])
-    pagination = Shown(PagePagination)
+    leads = List(Nested(LeadResponse))
+    pagination = Nested(PagePagination)
 
 
 class LeadHistory(Answer):
     """What happened to a lead."""
 
-    lead = Shown(LeadSummary)
-    history = Shown([ActivityResponse])
+    lead = Nested(LeadSummary)
+    history = List(Nested(ActivityResponse))
 
 
 class StatusAnswer(Answer):
     """How the service is."""
 
-    status = Shown(one_of("ok", "ready"))
+    status = String(validate=OneOf(["ok", "ready"]))
 
 
 class StoredRow(Answer):
     """A row of an array that was stored."""
 
-    index = Shown(COUNT)
-    status = Shown(one_of(201, 200))
+    index = Integer(validate=Range(0))
+    status = Integer(validate=OneOf([201, 200]))
 
 
 class StoredMeeting(StoredRow, MeetingLogged):

@@ -102,7 +102,7 @@ def resolve_times(
             del loaded[field]
             wrong[field] = [OUT_OF_RANGE]
     starts_at, ends_at = loaded.get("starts_at"), loaded.get("ends_at")
-    if any(at and not at.tzinfo for at in (starts_at, ends_at)):
+    if (starts_at and not starts_at.tzinfo) or (ends_at and not ends_at.tzinfo):
         return wrong
     minutes = loaded.pop("duration_minutes", None)
     if starts_at is None:

@@ -17,16 +17,18 @@ from flask import Flask
 from marshmallow import Schema
 
 import routes
-import schemas
+from bases import OptionalRequest, Request
 from config.settings import ROOT
 from envelopes import Answer
+from reference.examples import MEETING
 from reference.shapes import ENUMS, Plugin, example_of, first_sentence, name_of, reference
-from schemas import Request
 from services import errors
 from services.errors import ServiceError
 from web.describe import Described
 
 VERSION = "1.0.0"
+COUNT = {"type": "integer", "minimum": 0}
+FALSE = {"type": "boolean", "const": False}
 JSON, CALENDAR = "application/json", "text/calendar"
 ROWS = {"minItems": 1, "maxItems": 1000}
 
@@ -144,7 +146,7 @@ class InternalError(ServiceError):
 View = Callable[..., Any]
 
 STARK = "email tony.stark@gmail.com"
-MEETING_ID = schemas.MeetingResponse.EXAMPLE["id"]
+MEETING_ID = MEETING["id"]
 # Every error a caller can meet, as it reads.
 ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidJson("The body is not JSON: Expecting value at line 1, column 1."),
@@ -191,7 +193,7 @@ class Document:
         add.parameter("X-Request-Id", "header", OWN_REQUEST_ID)
         add.schema("Details", DETAILS)
         for words, name in ENUMS.items():
-            add.schema(name, schemas.one_of(*words))
+            add.schema(name, one_of(*words))
         for error in ERRORS:
             add.schema(type(error).__name__, error_schema(error))
 
@@ -227,7 +229,7 @@ class Document:
         }
         if parameters := [*self.parameters(rule, described)]:
             made["parameters"] = parameters
-        if described.body and described.body._declared_fields:
+        if described.body and described.body().fields:
             made["requestBody"] = self.body(described.body, described.row)
         return made
 
@@ -251,8 +253,8 @@ class Document:
                     "array": {"summary": "An array", "value": [schema.EXAMPLE]},
                 },
             }
-        fields_given = schema._declared_fields.values()
-        optional = issubclass(schema, schemas.OptionalRequest)
+        fields_given = schema().fields.values()
+        optional = issubclass(schema, OptionalRequest)
         return {
             "required": not optional or any(field.required for field in fields_given),
             "content": {JSON: content},
@@ -346,6 +348,11 @@ def tag_of(rule: Any) -> str:
 # ---------------------------------------------------------------------------- answers and refusals
 
 
+def one_of(*choices: Any) -> dict[str, Any]:
+    """Return the JSON Schema of one of a few words or numbers."""
+    return {"type": "integer" if isinstance(choices[0], int) else "string", "enum": [*choices]}
+
+
 def response(words: str, content: dict[str, Any]) -> dict[str, Any]:
     """A response; every one names its request."""
     headers = {"X-Request-Id": "X-Request-Id"}
@@ -365,7 +372,7 @@ def closed_object(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
 def error_schema(error: ServiceError) -> dict[str, Any]:
     """An error as it is answered, with its own code and title."""
     properties = {
-        "success": schemas.FALSE,
+        "success": FALSE,
         "error": {"type": "string", "const": error.title},
         "message": {"type": "string"},
         "code": {"type": "string", "enum": [error.code]},
@@ -405,12 +412,12 @@ def refusal(met: list[ServiceError]) -> dict[str, Any]:
 def refused_row(kinds: list[type[ServiceError]]) -> dict[str, Any]:
     """The result of a row that failed, by one of these errors."""
     properties = {
-        "index": schemas.COUNT,
-        "success": schemas.FALSE,
-        "status": schemas.one_of(*sorted({kind.status for kind in kinds})),
+        "index": COUNT,
+        "success": FALSE,
+        "status": one_of(*sorted({kind.status for kind in kinds})),
         "error": {"type": "string"},
         "message": {"type": "string"},
-        "code": schemas.one_of(*(kind.code for kind in kinds)),
+        "code": one_of(*(kind.code for kind in kinds)),
         "details": reference("Details"),
     }
     return {"description": "A row that failed"} | closed_object(properties, "details")
@@ -418,7 +425,7 @@ def refused_row(kinds: list[type[ServiceError]]) -> dict[str, Any]:
 
 def results_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The answer to an array, with rows of these kinds."""
-    counts = dict.fromkeys(("created", "updated", "failed"), schemas.COUNT)
+    counts = dict.fromkeys(("created", "updated", "failed"), COUNT)
     properties = {
         "success": {"type": "boolean", "description": "False where every row failed."},
         **counts,

@@ -1,21 +1,22 @@
-"""What fields take and schemas hold, as JSON Schema: apispec, taught our own fields and schemas."""
+"""Schemas as JSON Schema: apispec reads most fields by itself; here is what it cannot know."""
 
 import inspect
 from collections.abc import Iterable
-from functools import singledispatch
 from itertools import product
 from typing import Any
 
+import marshmallow.fields
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from marshmallow import Schema, fields
+from marshmallow import Schema
 
+import fields
 import models
 import schemas
-from envelopes import Answer
-from schemas import Query, Request, Shown
+from bases import Query, Request, ResponseSchema
+from reference.examples import EXAMPLES
 
-# Vocabularies with names of their own, by which they are one type to clients.
+# Vocabularies that are a type with a name of its own to generated clients.
 ENUMS = {
     models.LOCATION_TYPES: "LocationType",
     models.BOOKING_STATUSES: "BookingStatus",
@@ -28,133 +29,64 @@ LOCAL_TIME = {
     "pattern": "^(19[7-9]|2[01][0-9])[0-9]-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     "T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$",
 }
-
-
-@singledispatch
-def shape(field: fields.Field[Any]) -> dict[str, Any]:
-    """What a field takes, as JSON Schema; null aside."""
-    raise TypeError(f"no shape for {field!r}")
-
-
-@shape.register
-def _(field: schemas.Text) -> dict[str, Any]:
-    least = {"minLength": 1} if field.required else {}
-    return {"type": "string", "maxLength": field.longest, "pattern": schemas.PRINTABLE} | least
-
-
-@shape.register
-def _(field: schemas.Email) -> dict[str, Any]:
-    return {"type": "string", "format": "email", "maxLength": field.longest}
-
-
-@shape.register
-def _(field: schemas.Url) -> dict[str, Any]:
-    return {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": field.longest}
-
-
-@shape.register
-def _(field: schemas.Choice) -> dict[str, Any]:
-    return named_enum({"type": "string", "enum": [*field.choices]})
-
-
-@shape.register
-def _(field: schemas.Id) -> dict[str, Any]:
-    return {"type": "string", "format": "uuid"}
-
-
-@shape.register
-def _(field: schemas.Timezone) -> dict[str, Any]:
-    return {"type": "string", "format": "iana-time-zone", "examples": ["America/Santiago"]}
-
-
-@shape.register
-def _(field: schemas.DateTime) -> dict[str, Any]:
-    return {"anyOf": [{"type": "string", "format": "date-time"}, LOCAL_TIME]}
-
-
-@shape.register
-def _(field: schemas.OffsetDateTime) -> dict[str, Any]:
-    return {"type": "string", "format": "date-time"}
-
-
-@shape.register
-def _(field: schemas.Cursor) -> dict[str, Any]:
-    return {"type": "string", "maxLength": field.longest, "pattern": "^[A-Za-z0-9_-]+={0,2}$"}
-
-
-@shape.register
-def _(field: schemas.CommaList) -> dict[str, Any]:
-    # Not an array: too many callers would repeat the parameter in place of writing commas.
-    words = {"type": "string", "maxLength": field.longest}
-    if not field.choices:
-        return words | {"pattern": schemas.PRINTABLE}
-    word = f"({'|'.join(field.choices)})"
-    return words | {"pattern": f"^{word}(,{word})*$", "examples": [",".join(field.choices[:2])]}
-
-
-@shape.register
-def _(field: schemas.WholeNumber) -> dict[str, Any]:
-    return {"type": "integer", "minimum": field.least, "maximum": field.most}
-
-
-@shape.register
-def _(field: schemas.Metadata) -> dict[str, Any]:
-    return dict(schemas.METADATA)
-
-
-@shape.register
-def _(field: schemas.Attendees) -> dict[str, Any]:
-    return {"type": "array", "maxItems": schemas.MOST_ATTENDEES}
-
-
-def named_enum(made: dict[str, Any]) -> dict[str, Any]:
-    """A reference to what is a vocabulary with a name of its own: it is one type to clients."""
-    name = ENUMS.get(tuple(made.get("enum", ())))
-    return reference(name) if name else made
+METADATA: dict[str, Any] = {
+    "type": "object",
+    "maxProperties": models.METADATA_KEYS,
+    "propertyNames": {"minLength": 1, "maxLength": 255, "pattern": fields.PRINTABLE},
+    "additionalProperties": {
+        "type": ["string", "number", "boolean", "null"],
+        "pattern": fields.PRINTABLE,
+        "minimum": fields.INT64.start,
+        "exclusiveMaximum": fields.INT64.stop,
+    },
+}
+ABOUT = ("default", "description")  # stand first, and outside of what may be null
 
 
 class Converter(OpenAPIConverter):
-    """apispec's way from marshmallow to JSON Schema, which knows our own fields and schemas too."""
+    """apispec's converter from marshmallow to JSON Schema, with what it cannot know."""
 
-    def init_attribute_functions(self) -> None:
-        """Let our fields speak for themselves, after apispec's own functions."""
-        super().init_attribute_functions()
-        self.attribute_functions.append(self.our_field)
+    def field2choices(self, field: marshmallow.fields.Field[Any], **kwargs: Any) -> dict[str, Any]:
+        """Return the choices of a field, without null, which `field2property` adds."""
+        choices = [v.choices for v in field.validators if hasattr(v, "choices")]
+        return {"enum": [*choices[0]]} if choices else {}
 
-    def our_field(self, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-        """What a field of ours takes or shows, as JSON Schema."""
-        if isinstance(field, Shown):
-            shown = self.like(field.like)
-        elif isinstance(field, schemas.Given | schemas.Attendees):
-            shown = shape(field)
-        else:
-            return {}
-        null = field.allow_none and not isinstance(field.parent, Query)
-        return or_null(shown) if null else shown
+    def field2default(self, field: marshmallow.fields.Field[Any], **kwargs: Any) -> dict[str, Any]:
+        """Return what a field has when it is absent; a constant is never absent."""
+        is_constant = isinstance(field, marshmallow.fields.Constant)
+        return {} if is_constant else dict(super().field2default(field, **kwargs))
 
-    def like(self, like: schemas.Like) -> dict[str, Any]:
-        """What a value of an answer can be, as JSON Schema."""
-        if isinstance(like, list):
-            return {"type": "array", "items": self.like(like[0])}
-        if isinstance(like, type):
-            reference: dict[str, Any] = self.resolve_nested_schema(like)
-            return reference
-        return named_enum(dict(like))
+    def field2nullable(self, field: marshmallow.fields.Field[Any], ret: Any) -> dict[str, Any]:
+        """Leave null to `field2property`, which knows queries and named vocabularies."""
+        return {}
+
+    def field2property(self, field: marshmallow.fields.Field[Any]) -> dict[str, Any]:
+        """Return a field as JSON Schema."""
+        made = super().field2property(field)
+        about = {name: made.pop(name) for name in ABOUT if name in made}
+        made = named_enum(special_shape(field, made))
+        if field.allow_none and not isinstance(field.parent, Query):
+            made = or_null(made)
+        return about | made
 
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
-        """A schema as JSON Schema: its words, its either-or rules and its example as well."""
+        """Return a schema as JSON Schema, with its either-or rules and its example."""
         made: dict[str, Any] = {"description": first_sentence(type(schema))}
         made |= super().schema2jsonschema(schema)
-        if "required" in made:  # in the order of the fields
-            made["required"] = [name for name in made["properties"] if name in made["required"]]
+        required = set(made.pop("required", ()))
+        if isinstance(schema, ResponseSchema):
+            required = made["properties"].keys() - schema.OPTIONAL
+        if required:  # in the order of the fields
+            made["required"] = [name for name in made["properties"] if name in required]
+            made["additionalProperties"] = made.pop("additionalProperties")
         if isinstance(schema, Request):
             made |= rules(schema)
         if isinstance(schema, schemas.LeadChanges):
-            # Other keys go into metadata. TypeScript could not tell additional properties of one
-            # type from those named, so they are called unevaluated, which comes to the same.
+            # Other keys go into metadata. TypeScript cannot give additional properties another type
+            # than the named ones have, so they are called unevaluated, which means the same here.
             del made["additionalProperties"]
-            made["unevaluatedProperties"] = schemas.METADATA["additionalProperties"]
-            made["propertyNames"] = schemas.METADATA["propertyNames"]
+            made["unevaluatedProperties"] = METADATA["additionalProperties"]
+            made["propertyNames"] = METADATA["propertyNames"]
         if example := example_of(type(schema)):
             made["examples"] = [example]
         return made
@@ -166,8 +98,32 @@ class Plugin(MarshmallowPlugin):
     Converter = Converter
 
 
+def special_shape(field: marshmallow.fields.Field[Any], made: dict[str, Any]) -> dict[str, Any]:
+    """Return what apispec made of a field, or what it could not know about one of ours."""
+    if isinstance(field, marshmallow.fields.Constant):
+        kind = "boolean" if field.constant is True else "string"
+        return {"type": kind, "const": field.constant}
+    if isinstance(field, fields.Metadata):
+        return dict(METADATA)
+    if isinstance(field, fields.DateTime) and not isinstance(field, fields.Instant):
+        return {"anyOf": [{"type": "string", "format": "date-time"}, LOCAL_TIME]}
+    if isinstance(field, fields.CommaList):
+        # Not an array: too many callers would repeat the parameter instead of writing commas.
+        if not field.choices:
+            return made | {"pattern": fields.PRINTABLE}
+        word = f"({'|'.join(field.choices)})"
+        return made | {"pattern": f"^{word}(,{word})*$", "examples": [",".join(field.choices[:2])]}
+    return made
+
+
+def named_enum(made: dict[str, Any]) -> dict[str, Any]:
+    """Return a reference in place of a vocabulary that has a name."""
+    name = ENUMS.get(tuple(made.get("enum", ())))
+    return reference(name) if name else made
+
+
 def or_null(shown: dict[str, Any]) -> dict[str, Any]:
-    """The same, or null."""
+    """Return a JSON Schema that allows null as well."""
     if "$ref" in shown:
         return {"anyOf": [shown, {"type": "null"}]}
     if "anyOf" in shown:
@@ -177,11 +133,11 @@ def or_null(shown: dict[str, Any]) -> dict[str, Any]:
 
 
 def rules(schema: Request) -> dict[str, Any]:
-    """The rules about which fields must come together, as JSON Schema."""
+    """Return the rules about which fields must come together, as JSON Schema."""
     made: dict[str, Any] = {}
     if schema.EITHER_OR:
-        # Every way to take one of each pair, in one anyOf: readers of several merge them wrongly.
-        # Within an allOf: generators take a schema with an anyOf of its own for nothing but that.
+        # One anyOf with every way to take one field of each pair: readers merge several wrongly.
+        # It stands in an allOf: generators ignore the properties beside an anyOf.
         made["allOf"] = [{"anyOf": [all_given(names) for names in product(*schema.EITHER_OR)]}]
     if schema.NEEDS:
         made["dependentSchemas"] = {
@@ -192,49 +148,51 @@ def rules(schema: Request) -> dict[str, Any]:
 
 
 def all_given(names: Iterable[str]) -> dict[str, Any]:
-    """What an object has to be to hold all these fields, and no null in them."""
+    """Return the JSON Schema of an object that has all these fields, none of them null."""
     given = {name: {"not": {"type": "null"}} for name in names}
     return {"required": [*given], "properties": given}
 
 
 def example_of(schema: type[Schema]) -> dict[str, Any]:
-    """A schema's example in the order of its fields, made of those of the schemas within it."""
-    given: dict[str, Any] = getattr(schema, "EXAMPLE", None) or {}
-    if not issubclass(schema, schemas.ResponseSchema | Answer):
-        return dict(given)
+    """Return a schema's example, in the order of its fields, from those of the nested schemas."""
+    if issubclass(schema, Request):
+        return dict(schema.EXAMPLE or {})
+    assert issubclass(schema, ResponseSchema)
+    given = next((EXAMPLES[kind] for kind in schema.__mro__ if kind in EXAMPLES), {})
     made = {}
-    for name, field in schema._declared_fields.items():
+    for name, field in schema().fields.items():
         key = field.data_key or name
         if key in given:
             made[key] = given[key]
-        elif isinstance(field, Shown) and field.required:
-            made[key] = example_like(field.like)
+        elif key not in schema.OPTIONAL:
+            made[key] = example_value(field)
     return made
 
 
-def example_like(like: schemas.Like) -> Any:
-    """An example of a value in an answer."""
-    if isinstance(like, list):
-        return [example_of(like[0])]
-    if isinstance(like, type):
-        return example_of(like)
-    if "enum" in like:
-        return like["enum"][0]
-    return like.get("const", like.get("minimum"))
+def example_value(field: marshmallow.fields.Field[Any]) -> Any:
+    """Return an example of a field's value."""
+    if isinstance(field, marshmallow.fields.List):
+        return [example_value(field.inner)]
+    if isinstance(field, marshmallow.fields.Nested):
+        return example_of(type(field.schema))
+    if isinstance(field, marshmallow.fields.Constant):
+        return field.constant
+    validator: Any = field.validators[0]
+    return validator.choices[0] if hasattr(validator, "choices") else validator.min
 
 
 def name_of(schema: Any) -> str:
-    """What a schema is called: `MeetingResponse` is a Meeting to callers."""
+    """Return what callers call a schema: `MeetingResponse` is a Meeting to them."""
     kind = schema if isinstance(schema, type) else type(schema)
     return str(kind.__name__.removesuffix("Response"))
 
 
 def first_sentence(described: Any) -> str:
-    """The first sentence of something's docstring, without its full stop."""
+    """Return the first sentence of a docstring, without its full stop."""
     text = " ".join((inspect.getdoc(described) or "").split())
     return text.partition(". ")[0].rstrip(".")
 
 
 def reference(name: str) -> dict[str, Any]:
-    """A reference to a schema among the components."""
+    """Return a reference to a schema among the components."""
     return {"$ref": f"#/components/schemas/{name}"}

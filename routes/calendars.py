@@ -4,8 +4,9 @@ from uuid import UUID
 
 from flask import Response, g
 
+from bases import Query
 from routes.blueprint import api
-from schemas import CalendarQuery, Query
+from schemas import CalendarQuery
 from services import calendars, feeds, leads
 from services.errors import LeadNotFound, MeetingNotFound, NotFound, Unavailable
 from web.answers import calendar

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from flask import Response, g
 
+from bases import Query
 from envelopes import LeadAnswer, LeadHistory, LeadPage, LeadSaved, MeetingPage, StoredLead
 from routes.blueprint import api
 from schemas import (
@@ -15,12 +16,10 @@ from schemas import (
     LeadResponse,
     LeadsQuery,
     LeadSummary,
-    Query,
-    mark_existed,
 )
 from services import leads, meetings, timeline
 from services.errors import ExternalIdConflict, LeadNotFound, Unavailable
-from web.answers import page, stored, success
+from web.answers import mark_existed, page, stored, success
 from web.body import instance, load, load_query, load_rows
 from web.describe import answers
 
@@ -59,7 +58,7 @@ def list_leads() -> Response:
     query = load_query(LeadsQuery)
     rows, has_more = leads.list_leads(g.client_id, query)
     return success(
-        leads=instance(LeadResponse).dump_rows(rows),
+        leads=instance(LeadResponse).dump(rows, many=True),
         pagination={"page": query["page"], "limit": query["limit"], "has_more": has_more},
     )
 
@@ -70,7 +69,7 @@ def get_lead(lead_id: UUID) -> Response:
     """Get one lead."""
     load_query(Query)
     lead = leads.find(g.client_id, str(lead_id))
-    return success(lead=instance(LeadResponse).dump_row(lead))
+    return success(lead=instance(LeadResponse).dump(lead))
 
 
 @api.route("/leads/<uuid:lead_id>", methods=["PATCH", "PUT"])
@@ -82,7 +81,7 @@ def update_lead(lead_id: UUID) -> Response:
     key by key, and any other key becomes part of it.
     """
     lead = leads.update(g.client_id, str(lead_id), load(LeadPatch))
-    return success(lead=instance(LeadResponse).dump_row(lead))
+    return success(lead=instance(LeadResponse).dump(lead))
 
 
 @api.get("/leads/<uuid:lead_id>/history")
@@ -93,6 +92,6 @@ def get_lead_history(lead_id: UUID) -> Response:
     lead = leads.find(g.client_id, str(lead_id))
     activities = timeline.list_activities(g.client_id, str(lead_id), query)
     return success(
-        lead=instance(LeadSummary).dump_row(lead),
-        history=instance(ActivityResponse).dump_rows(activities),
+        lead=instance(LeadSummary).dump(lead),
+        history=instance(ActivityResponse).dump(activities, many=True),
     )

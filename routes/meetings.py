@@ -4,6 +4,7 @@ from uuid import UUID
 
 from flask import Response, g
 
+from bases import OptionalRequest, Query
 from envelopes import (
     MeetingAnswer,
     MeetingChanged,
@@ -20,13 +21,9 @@ from schemas import (
     MeetingResponse,
     MeetingsQuery,
     Notes,
-    OptionalRequest,
-    Query,
     Reason,
     ReasonAndNotes,
     RescheduleRequest,
-    replay_warnings,
-    stats,
 )
 from services import bookings, meetings, outcomes
 from services.errors import (
@@ -35,7 +32,7 @@ from services.errors import (
     LeadNotFound,
     MeetingNotFound,
 )
-from web.answers import changed, page, stored, success
+from web.answers import changed, page, replay_warnings, stats, stored, success
 from web.body import instance, load, load_partly, load_query, load_rows
 from web.describe import answers
 from web.observe import count_bookings
@@ -80,7 +77,7 @@ def list_meetings() -> Response:
 def count_meetings() -> Response:
     """Count the meetings of each status, and the share of leads who showed up."""
     query = load_query(MeetingFilters)
-    return success(stats=stats(meetings.count_by_status(g.client_id, query)))
+    return stats(meetings.count_by_status(g.client_id, query))
 
 
 @api.get("/meetings/<uuid:meeting_id>")
@@ -89,7 +86,7 @@ def get_meeting(meeting_id: UUID) -> Response:
     """Get one meeting in full."""
     load_query(Query)
     meeting = meetings.find(g.client_id, str(meeting_id))
-    return success(meeting=instance(MeetingItem).dump_row(meeting))
+    return success(meeting=instance(MeetingItem).dump(meeting))
 
 
 @api.post("/meetings/<uuid:meeting_id>/confirm")

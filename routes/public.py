@@ -2,8 +2,8 @@
 
 from flask import Response
 
+from bases import Query
 from envelopes import StatusAnswer
-from schemas import Query
 from services import health
 from services.errors import Unavailable
 from web import docs

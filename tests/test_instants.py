@@ -4,8 +4,9 @@ from datetime import datetime
 
 import pytest
 from conftest import booking
+from marshmallow import ValidationError
 
-import schemas
+import fields
 import times
 from schemas import MeetingRequest
 from times import DATE_TIME, TIMEZONES
@@ -14,11 +15,15 @@ REQUEST = MeetingRequest()
 
 
 def load(**changes):
-    return REQUEST.load(schemas.clean(booking(**changes)))
+    return REQUEST.load(fields.clean(booking(**changes)))
 
 
 def errors(**changes):
-    return REQUEST.validate(schemas.clean(booking(**changes)))
+    try:
+        load(**changes)
+    except ValidationError as error:
+        return error.messages
+    return {}
 
 
 def starts_at(written, timezone="UTC"):

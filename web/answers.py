@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -10,7 +10,10 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from schemas import MeetingItem, ResponseSchema, write_cursor
+from bases import ResponseSchema
+from fields import write_cursor
+from models import SHOWN_STATUSES
+from schemas import PAIR, MeetingItem
 from services import health
 from services.errors import ServiceError
 from services.results import RowResult
@@ -56,7 +59,7 @@ def stored(
     result = results[0]
     if isinstance(result, ServiceError):
         raise result
-    shown = instance(schema).dump_row(result.row)
+    shown = instance(schema).dump(result.row)
     status = 201 if result.effect == "created" else 200
     envelope = {"success": True, noun: shown, **remarks(body.rows[0].valid, result.effect)}
     response = write_json(status, envelope)
@@ -71,7 +74,7 @@ def _stored_array(
     schema: type[ResponseSchema],
     remarks: Callable[[dict[str, Any], str], dict[str, Any]],
 ) -> Response:
-    dump_row = instance(schema).dump_row
+    dump = instance(schema).dump
     counts = {"created": 0, "updated": 0, "failed": 0}
     rows = []
     for index, (loaded, result) in enumerate(zip(body.rows, results, strict=True)):
@@ -82,13 +85,13 @@ def _stored_array(
         is_new = result.effect == "created"
         counts["created" if is_new else "updated"] += 1
         row = {"index": index, "success": True, "status": 201 if is_new else 200}
-        rows.append(row | {noun: dump_row(result.row)} | remarks(loaded.valid, result.effect))
+        rows.append(row | {noun: dump(result.row)} | remarks(loaded.valid, result.effect))
     return write_json(200, {"success": counts["failed"] < len(rows), **counts, "results": rows})
 
 
 def changed(result: RowResult) -> Response:
     """Respond with a meeting after a call that may have found nothing to change."""
-    shown = instance(MeetingItem).dump_row(result.row)
+    shown = instance(MeetingItem).dump(result.row)
     idempotent = {"idempotent": True} if result.effect == "unchanged" else {}
     return success(meeting={**shown, **idempotent}, **idempotent)
 
@@ -100,7 +103,39 @@ def page(query: dict[str, Any], rows: list[Any], next_key: Any) -> Response:
         "has_more": next_key is not None,
         "next_cursor": write_cursor(next_key),
     }
-    return success(meetings=instance(MeetingItem).dump_rows(rows), pagination=pagination)
+    return success(meetings=instance(MeetingItem).dump(rows, many=True), pagination=pagination)
+
+
+def replay_warnings(booking: Mapping[str, Any], effect: str) -> dict[str, list[str]]:
+    """Return the warning that half a (provider, event id) pair does not protect from replays."""
+    provider, event_id = map(booking.get, PAIR)
+    if (provider is None) == (event_id is None):
+        return {}
+    given, missing = PAIR[::-1] if provider is None else PAIR
+    sentence = (
+        f"{given} was given without {missing}, so the meeting was logged without replay"
+        " protection: sent again, it would be logged again."
+    )
+    return {"warnings": [sentence]}
+
+
+def mark_existed(lead: Mapping[str, Any], effect: str) -> dict[str, bool]:
+    """Return the mark of a lead that its `external_id` named already."""
+    return {} if effect == "created" else {"existed": True}
+
+
+def stats(counts: Mapping[str, int]) -> Response:
+    """Respond with statistics, from the number of meetings of each shown status.
+
+    The rates are shares of the meetings that were held or missed; null where there is none.
+    """
+    shown = {status: counts.get(status, 0) for status in SHOWN_STATUSES}
+    due = shown["completed"] + shown["no_show"]
+    rates = {
+        "show_rate": shown["completed"] / due if due else None,
+        "no_show_rate": shown["no_show"] / due if due else None,
+    }
+    return success(stats={"total": sum(shown.values()), **shown, **rates})
 
 
 def calendar(text: bytes) -> Response:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from flask import request
 from marshmallow import Schema, ValidationError
 
-from schemas import OptionalRequest, Query, Request, clean
+from bases import OptionalRequest, Query, Request
+from fields import clean
 from services.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from services.results import Loaded
 from tasks import in_turns

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from bases import Query, Request
 from envelopes import Answer
-from schemas import Query, Request
 from services.errors import ServiceError
 
 View = TypeVar("View", bound=Callable[..., Any])

@@ -16,8 +16,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics import disable_created_metrics
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from bases import Query
 from config.metrics import VARIABLE, is_shared, process_number
-from schemas import Query
 from services.errors import ServiceError
 from services.results import RowResult
 from web.body import load_query

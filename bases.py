@@ -1,0 +1,148 @@
+"""What the schemas of requests, queries and responses share."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from operator import itemgetter
+from typing import Any, ClassVar
+
+from marshmallow import Schema, ValidationError, missing
+from marshmallow.exceptions import SCHEMA
+from marshmallow.fields import Constant
+
+from models import full_name, shown_status
+from times import whole_minutes
+
+
+class Request(Schema):
+    """A request's body; unknown fields are errors.
+
+    Of each pair in `EITHER_OR` one field must be given; a field of `NEEDS` needs those it names.
+    """
+
+    EITHER_OR: ClassVar[tuple[tuple[str, str], ...]] = ()
+    NEEDS: ClassVar[dict[str, tuple[str, ...]]] = {}
+    EXAMPLE: ClassVar[dict[str, Any] | None] = None  # for the documentation and the demo
+
+    error_messages = {"unknown": "Unknown field.", "type": "Must be a JSON object."}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        fields = self.load_fields.items()
+        self._defaults = {n: f.load_default for n, f in fields if f.load_default is not missing}
+        self._required: dict[str, Any] = {
+            name: [field.error_messages["required"]] for name, field in fields if field.required
+        }
+
+    def load(self, data: Any, **options: Any) -> dict[str, Any]:
+        """Load an object; raises ValidationError with every fault and what was valid.
+
+        Only the given fields are visited, and `prepare` and `check` stand for marshmallow's hooks,
+        which are not called. marshmallow's own `load` visits every field of the schema: for a
+        booking with 7 of 21 fields it takes 77 µs where this takes 34, for one with 20 it takes
+        160 µs where this takes 110.
+        """
+        if not isinstance(data, dict):
+            raise ValidationError({SCHEMA: [self.error_messages["type"]]})
+        given = self.prepare(data)
+        valid = self._defaults.copy()
+        wrong: dict[str, Any] = {}
+        for name, value in given.items():
+            field = self.load_fields.get(name)
+            if field is None:
+                wrong[name] = [self.error_messages["unknown"]]
+                continue
+            try:
+                valid[name] = field.deserialize(value)
+            except ValidationError as error:
+                wrong[name] = error.messages
+                valid.pop(name, None)
+        if missed := self._required.keys() - given.keys():
+            wrong |= {name: self._required[name] for name in missed}
+        for name, sentences in self.check(valid, data).items():
+            wrong[name] = wrong.get(name, []) + sentences
+        if wrong:
+            in_order = {name: wrong[name] for name in (*self.load_fields, *wrong) if name in wrong}
+            raise ValidationError(in_order, valid_data=valid)
+        return valid
+
+    def prepare(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields to load of an object; all, unless a schema says otherwise."""
+        return given
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Return what is wrong with the fields together, as field → sentences.
+
+        `valid` holds the fields that are valid by themselves, and may be completed.
+        """
+        return {}
+
+
+class OptionalRequest(Request):
+    """A body that may be absent, which counts as an object without fields."""
+
+
+class Query(Request):
+    """The query of a request; by itself, one without parameters."""
+
+    error_messages = {"unknown": "Unknown parameter."}
+
+
+def _host_name(meeting: Any) -> str | None:
+    return full_name(meeting["host_first_name"], meeting["host_last_name"])
+
+
+def _host(meeting: Any) -> dict[str, Any] | None:
+    if meeting["host_id"] is None:
+        return None
+    return {"id": meeting["host_id"], "name": _host_name(meeting), "email": meeting["host_email"]}
+
+
+# What a field's attribute reads that no column holds: the value of a meeting.
+PROPERTIES: dict[str, Callable[[Any], Any]] = {
+    "shown_status": shown_status,
+    "duration_minutes": lambda m: whole_minutes(m["ends_at"] - m["starts_at"]),
+    "host_name": _host_name,
+    "host": _host,
+}
+
+
+def _constant(constant: Any, row: Any) -> Any:
+    return constant
+
+
+class ResponseSchema(Schema):
+    """A row as callers see it, its keys in the order of the fields."""
+
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset()  # fields that a response may lack
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        computed: dict[str, Callable[[Any], Any]] = {}
+        columns: dict[str, str] = {}
+        for name, field in self.fields.items():
+            key, source = field.data_key or name, field.attribute or name
+            if isinstance(field, Constant):
+                computed[key] = partial(_constant, field.constant)
+            elif source in PROPERTIES:
+                computed[key] = PROPERTIES[source]
+            else:
+                columns[key] = source
+        # A column holds the place of each computed value, so that the keys keep their order.
+        any_column = next(iter(columns.values()), "")
+        keys = [field.data_key or name for name, field in self.fields.items()]
+        places = dict.fromkeys(keys, any_column) | columns
+        self._names, self._read_columns = tuple(places), itemgetter(*places.values())
+        self._computed = tuple(computed.items())
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """Return a row, or with `many` a list of rows, as the fields say.
+
+        Stored values are valid, so they are copied as they are, and the writer of JSON formats
+        instants. marshmallow's own `dump` takes four times as long (3 µs for 12 µs).
+        """
+        if many:
+            return [self.dump(row) for row in obj]
+        shown = dict(zip(self._names, self._read_columns(obj), strict=False))  # strict takes time
+        for name, compute in self._computed:
+            shown[name] = compute(obj)
+        return shown

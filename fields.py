@@ -1,0 +1,322 @@
+"""The types of the API's fields: marshmallow's own, with our rules and error messages.
+
+A rule is a validator where marshmallow has one, so that apispec reads it; `about` and `SHAPE` are
+for the documentation alone. Fields for responses are marshmallow's as they are.
+"""
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from marshmallow import ValidationError, fields, validate
+
+from models import is_uuid, metadata_fault
+from times import EARLIEST, OUT_OF_RANGE, TIMEZONES, TOO_LATE, read_date_time, to_instant
+
+REQUIRED = "Required."
+REFUSED = "Must not contain control characters or unpaired surrogates."
+WRONG_CURSOR = "Must be the next_cursor of an earlier answer in the same order."
+WRONG_DATE_TIME = (
+    "Must be an ISO 8601 date and time, such as 2025-12-29T14:00:00 or 2025-12-29T17:00:00Z."
+)
+INT64 = range(-(2**63), 2**63)
+
+# Every white space character that is not a control character, and tab, line feed, return.
+WHITE_SPACE = (
+    " \t\n\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+CONTROL_CHARACTERS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
+PRINTABLE = f"^[^{CONTROL_CHARACTERS}]*$"
+REFUSED_CHARACTERS = re.compile(f"[{CONTROL_CHARACTERS}\ud800-\udfff]")
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.0+)?")
+
+
+def clean(given: dict[str, Any]) -> dict[str, Any]:
+    """Strip the texts of an object, keys included, and leave out fields of empty text."""
+    cleaned: dict[str, Any] = {}
+    for key, value in given.items():
+        if isinstance(value, str):
+            value = value.strip(WHITE_SPACE)
+        elif isinstance(value, dict | list):
+            value = clean_value(value)
+        cleaned[key.strip(WHITE_SPACE)] = value
+    if "" in cleaned.values():
+        return {key: value for key, value in cleaned.items() if value != ""}
+    return cleaned
+
+
+def clean_value(value: Any) -> Any:
+    """Strip every text of a JSON value, and leave out the fields of empty text in its objects."""
+    if isinstance(value, str):
+        return value.strip(WHITE_SPACE)
+    if isinstance(value, list):
+        return [clean_value(item) for item in value]
+    return clean(value) if isinstance(value, dict) else value
+
+
+class PlainText(validate.Length):
+    """A validator of length, in code points, and against control characters."""
+
+    def __call__(self, value: Any) -> Any:
+        """Return the text; raises ValidationError with the first fault."""
+        if REFUSED_CHARACTERS.search(value):
+            raise ValidationError(REFUSED)
+        if self.max is not None and len(value) > self.max:
+            sentence = f"Must be at most {self.max} characters long, not {len(value)}."
+            raise ValidationError(sentence)
+        return value
+
+
+class WebAddress(validate.URL):
+    """A validator of http and https URLs, whose scheme is in lower case."""
+
+    def __call__(self, value: str) -> str:
+        """Return the URL; raises ValidationError."""
+        if not value.startswith(("http://", "https://")):
+            raise ValidationError(self.error)
+        return super().__call__(value)
+
+
+class InputField(fields.Field[Any]):
+    """What our fields share, in front of marshmallow's class: null resets, unless required."""
+
+    SHAPE: ClassVar[Mapping[str, Any]] = {}
+    default_error_messages = {
+        "required": REQUIRED,
+        "null": REQUIRED,
+        "invalid": "Must be text.",
+    }
+
+    def __init__(self, *args: Any, about: str = "", **options: Any) -> None:
+        options.setdefault("allow_none", not options.get("required", False))
+        description = {"description": about} if about else {}
+        super().__init__(*args, metadata={**description, **self.SHAPE}, **options)
+
+
+class Text(InputField, fields.String):
+    """Text without control characters, of at most `longest` code points."""
+
+    SHAPE = {"pattern": PRINTABLE}
+
+    def __init__(self, longest: int, **options: Any) -> None:
+        shortest = 1 if options.get("required") else None
+        super().__init__(validate=PlainText(min=shortest, max=longest), **options)
+
+
+class LowerCase(Text):
+    """Text that is stored, and compared, in lower case."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        # Lower case can be longer (İ). The length that counts is the one that is stored.
+        return super()._deserialize(value, *args, **kwargs).lower()
+
+
+class Email(InputField, fields.Email):
+    """An email address, stored as written."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        error = "Must be an email address, such as tony.stark@gmail.com."
+        self.validators = [PlainText(max=254), validate.Email(error=error)]
+
+
+class Url(InputField, fields.Url):
+    """An http or https URL."""
+
+    SHAPE = {"format": "uri", "pattern": "^https?://"}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        error = (
+            "Must be a URL that begins with http:// or https://, such as"
+            " https://meet.example.com/a."
+        )
+        is_url = WebAddress(schemes={"http", "https"}, require_tld=False, error=error)
+        self.validators = [PlainText(max=2048), is_url]
+
+
+class Choice(InputField, fields.String):
+    """One of a few words."""
+
+    def __init__(self, choices: tuple[str, ...], **options: Any) -> None:
+        one_of = validate.OneOf(choices, error="Must be one of: {choices}.")
+        super().__init__(validate=one_of, **options)
+
+
+class Id(InputField, fields.UUID):
+    """A UUID in the usual form, as lower-case text."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        if not is_uuid(value):
+            raise ValidationError("Must be a UUID, such as 0198c0de-0000-7000-8000-000000000000.")
+        return value.lower()
+
+
+class Timezone(InputField, fields.String):
+    """The name of a time zone in the IANA database."""
+
+    SHAPE = {"format": "iana-time-zone", "examples": ["America/Santiago"]}
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, *args, **kwargs)
+        if text not in TIMEZONES:
+            raise ValidationError(
+                "Must be the name of an IANA time zone, such as America/Santiago."
+            )
+        return text
+
+
+class DateTime(InputField, fields.DateTime):
+    """An ISO 8601 date and time: aware where it has an offset, else wall-clock time."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        try:
+            return read_date_time(value)
+        except OverflowError as error:
+            raise ValidationError(OUT_OF_RANGE) from error
+        except ValueError as error:
+            raise ValidationError(WRONG_DATE_TIME) from error
+
+
+class Instant(DateTime):
+    """An ISO 8601 date and time with its offset, loaded as an instant in UTC."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
+        # In a query an unescaped + has become a space.
+        plus = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value
+        written = super()._deserialize(plus, *args, **kwargs)
+        if written.tzinfo is None:
+            raise ValidationError("Must have an offset, such as 2025-12-29T17:00:00Z.")
+        instant = to_instant(written)
+        if not EARLIEST <= instant < TOO_LATE:
+            raise ValidationError(OUT_OF_RANGE)
+        return instant
+
+
+class Integer(InputField, fields.Integer):
+    """A whole number within bounds: `60`, also written `60.0` or `"60"`."""
+
+    def __init__(self, least: int, most: int, **options: Any) -> None:
+        error = f"Must be a whole number from {least} to {most}."
+        super().__init__(
+            validate=validate.Range(least, most, error=error),
+            error_messages={"invalid": error},
+            **options,
+        )
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
+            return int(value.partition(".")[0])
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if type(value) is not int:  # a boolean is no number
+            raise self.make_error("invalid")
+        return value
+
+
+class ShortList(InputField, fields.List[Any]):
+    """A list of at most `most` items, counted before any is loaded: there may be very many."""
+
+    def __init__(self, item: Any, noun: str, most: int, **options: Any) -> None:
+        super().__init__(item, validate=validate.Length(max=most), **options)
+        self.noun, self.most = noun, most
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, list) and len(value) > self.most:
+            sentence = f"Must hold at most {self.most} {self.noun}, not {len(value)}."
+            raise ValidationError(sentence)
+        return super()._deserialize(value, *args, **kwargs)
+
+
+class Metadata(InputField, fields.Dict):
+    """An object of text, numbers, booleans and null, under keys of at most 255 characters."""
+
+    default_error_messages = {
+        "invalid": "Must be an object of text, numbers, booleans and null.",
+        "key": "Must be a key of 1 to 255 characters, without control characters.",
+        "value": "Must be text, a number, a boolean or null.",
+        "number": "Must be finite and, if whole, lie between -2^63 and 2^63-1.",
+        "characters": REFUSED,
+    }
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        wrong = {
+            key: [self.error_messages[fault]]
+            for key, item in value.items()
+            if (fault := _metadata_item_fault(key, item))
+        }
+        if wrong:
+            raise ValidationError(wrong)
+        if too_much := metadata_fault(value):
+            raise ValidationError(too_much)
+        return value
+
+
+def _metadata_item_fault(key: str, value: Any) -> str:
+    if not 1 <= len(key) <= 255 or REFUSED_CHARACTERS.search(key):
+        return "key"
+    if value is None or isinstance(value, bool):
+        return ""
+    if isinstance(value, str):
+        return "characters" if REFUSED_CHARACTERS.search(value) else ""
+    if isinstance(value, int):
+        return "" if value in INT64 else "number"
+    if isinstance(value, float):
+        # Every finite float beyond 2^53 is whole.
+        return "" if math.isfinite(value) and -(2**63) <= value < 2**63 else "number"
+    return "value"
+
+
+class CommaList(InputField, fields.String):
+    """Words with commas between them, loaded as a set: any words, or those of `choices`."""
+
+    SHAPE = {"maxLength": 255}
+
+    def __init__(self, choices: tuple[str, ...] = (), **options: Any) -> None:
+        super().__init__(**options)
+        self.choices = choices
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = PlainText(max=255)(super()._deserialize(value, *args, **kwargs))
+        words = frozenset(word for part in text.split(",") if (word := part.strip(WHITE_SPACE)))
+        if self.choices and (not words or not words.issubset(self.choices)):
+            raise ValidationError(f"Must be a comma list of: {', '.join(self.choices)}.")
+        return words
+
+
+class Cursor(InputField, fields.String):
+    """The key of a page's last row, as `write_cursor` wrote it: order, instant, id."""
+
+    SHAPE = {"maxLength": 255, "pattern": "^[A-Za-z0-9_-]+={0,2}$"}
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = PlainText(max=255)(super()._deserialize(value, *args, **kwargs))
+        try:
+            order, at, row_id = json.loads(base64.b64decode(text.encode(), b"-_", validate=True))
+            instant = datetime.fromisoformat(at)
+            is_key = instant.utcoffset() == timedelta(0) and is_uuid(row_id)
+        except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+            raise ValidationError(WRONG_CURSOR) from error
+        if not is_key:
+            raise ValidationError(WRONG_CURSOR)
+        return order, instant, row_id
+
+
+def write_cursor(key: tuple[str, datetime, str] | None) -> str | None:
+    """Return an opaque cursor for the key of a row: order, instant and id; None for None."""
+    if key is None:
+        return None
+    order, at, row_id = key
+    return base64.b64encode(json.dumps([order, at.isoformat(), row_id]).encode(), b"-_").decode()
