@@ -58,11 +58,12 @@ class Request(Schema):
                 valid.pop(name, None)
         if missed := self._required.keys() - given.keys():
             wrong |= {name: self._required[name] for name in missed}
+        if wrong:  # in the order of the fields, then the unknown ones
+            wrong = {name: wrong[name] for name in (*self.load_fields, *wrong) if name in wrong}
         for name, sentences in self.check(valid, data).items():
             wrong[name] = wrong.get(name, []) + sentences
         if wrong:
-            in_order = {name: wrong[name] for name in (*self.load_fields, *wrong) if name in wrong}
-            raise ValidationError(in_order, valid_data=valid)
+            raise ValidationError(wrong, valid_data=valid)
         return valid
 
     def prepare(self, given: dict[str, Any]) -> dict[str, Any]:

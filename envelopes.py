@@ -10,9 +10,9 @@ from marshmallow.validate import Length, OneOf, Range
 from bases import ResponseSchema
 from schemas import ActivityResponse, LeadResponse, LeadSummary, MeetingItem, MeetingResponse
 
-NO_OP = {"description": "There was nothing left to do."}
+NO_OP = {"description": "The meeting was in this state already."}
 HALF_A_PAIR = {"description": "Half a pair of provider and event id does not protect from replays."}
-EXISTED = {"description": "The `external_id` named a lead already."}
+EXISTED = {"description": "A lead with this `external_id` existed already."}
 NEXT = {"description": "The `cursor` of the next page."}
 SHARE = {"minimum": 0, "maximum": 1}
 SHOW_RATE = {**SHARE, "description": "completed / (completed + no_show)"}
@@ -40,7 +40,7 @@ class MeetingAnswer(Answer):
 
 
 class MeetingAfterwards(MeetingItem):
-    """A meeting after a call that may have had nothing left to do."""
+    """A meeting after a call that may have changed nothing."""
 
     OPTIONAL = frozenset({"idempotent"})
 
@@ -48,7 +48,7 @@ class MeetingAfterwards(MeetingItem):
 
 
 class MeetingChanged(Answer):
-    """A meeting, and whether there was nothing left to do."""
+    """The meeting, and whether the call changed nothing."""
 
     OPTIONAL = frozenset({"idempotent"})
 
@@ -57,7 +57,7 @@ class MeetingChanged(Answer):
 
 
 class CursorPagination(ResponseSchema):
-    """Where a page stands among pages that follow cursors."""
+    """The position of a page of a list with cursors."""
 
     limit = Integer(validate=Range(1))
     has_more = Boolean()
@@ -72,7 +72,7 @@ class MeetingPage(Answer):
 
 
 class Stats(ResponseSchema):
-    """How many meetings there are of each status, and how many leads showed up."""
+    """The number of meetings of each status, and the share of leads who showed up."""
 
     total = Integer(validate=Range(0))
     scheduled = Integer(validate=Range(0))
@@ -106,7 +106,7 @@ class LeadAnswer(Answer):
 
 
 class PagePagination(ResponseSchema):
-    """Where a page stands among numbered ones."""
+    """The position of a page of a list with page numbers."""
 
     page = Integer(validate=Range(0))
     limit = Integer(validate=Range(1))
@@ -121,14 +121,14 @@ class LeadPage(Answer):
 
 
 class LeadHistory(Answer):
-    """What happened to a lead."""
+    """The history of a lead."""
 
     lead = Nested(LeadSummary)
     history = List(Nested(ActivityResponse))
 
 
 class StatusAnswer(Answer):
-    """How the service is."""
+    """The state of the service."""
 
     status = String(validate=OneOf(["ok", "ready"]))
 
@@ -141,8 +141,8 @@ class StoredRow(Answer):
 
 
 class StoredMeeting(StoredRow, MeetingLogged):
-    """A row of an array that was logged, or replayed."""
+    """A row of an array that was logged or replayed."""
 
 
 class StoredLead(StoredRow, LeadSaved):
-    """A row of an array that was created, or updated."""
+    """A row of an array that was created or updated."""

@@ -34,10 +34,10 @@ from models import (
 from times import LONGEST_MINUTES, resolve_times
 
 WALL_CLOCK = (
-    "An ISO 8601 date and time. With an offset or `Z` it is that instant; without, wall-clock time"
-    " in `timezone`, at the offset in force on that date."
+    "An ISO 8601 date and time. Without an offset or `Z` it is wall-clock time in `timezone`, at"
+    " the offset in force on that date."
 )
-AS_SHOWN = "A comma list, as shown: `scheduled` leaves out the confirmed ones."
+AS_SHOWN = "A comma list of statuses as shown: `scheduled` excludes confirmed meetings."
 PAIR = ("external_calendar_provider", "external_event_id")  # what makes a request safe to replay
 LARGEST_OFFSET = 10**15  # rows skipped; both databases can count that far
 NO_LIST = {"invalid": "Must be a list of objects with name and email."}
@@ -63,7 +63,7 @@ class Attendee(Request):
 
 
 class MeetingRequest(Request):
-    """A booking. After loading: instants in UTC, fields absent where not given, None for null."""
+    """A booking. After loading, times are instants in UTC, and a field that was null is None."""
 
     EITHER_OR = (("ends_at", "duration_minutes"), ("lead_email", "lead_id"))
     NEEDS = {"previous_external_event_id": PAIR}
@@ -83,43 +83,46 @@ class MeetingRequest(Request):
     }
 
     lead_email = fields.Email(
-        about="The lead, by email in any case; of several, the one updated last."
+        about="The lead's email, in any case; of several leads, the one updated last."
     )
-    lead_id = fields.Id(about="The lead; where given, `lead_email` is not used to find it.")
+    lead_id = fields.Id(about="The lead's id; if given, `lead_email` does not choose the lead.")
     title = fields.Text(255, required=True)
     starts_at = fields.DateTime(required=True, about=WALL_CLOCK)
     ends_at = fields.DateTime(
-        about="After `starts_at`, by 1 minute to 31 days; agrees with the duration."
+        about="1 minute to 31 days after `starts_at`; must agree with `duration_minutes`."
     )
     duration_minutes = fields.Integer(
-        1, LONGEST_MINUTES, about="Elapsed minutes, also across a change of the clocks."
+        1, LONGEST_MINUTES, about="Elapsed minutes, also across a clock change."
     )
-    timezone = fields.Timezone(about="Of times without an offset; UTC unless given.")
+    timezone = fields.Timezone(about="The zone of times without an offset; `UTC` by default.")
     meeting_url = fields.Url(about="Where the meeting is held online.")
-    location_type = fields.Choice(LOCATION_TYPES, about="`video` unless given.")
-    location_details = fields.Text(255, about="A room, an address, a number to dial.")
+    location_type = fields.Choice(LOCATION_TYPES, about="`video` by default.")
+    location_details = fields.Text(255, about="A room, an address or a number to dial.")
     description = fields.Text(10_000)
-    host_email = fields.Email(about="An active user of yours who holds the meeting.")
-    meeting_type_id = fields.Id(about="A meeting type of yours.")
-    attendee_name = fields.Text(255, about="The lead's full name unless given.")
-    attendee_email = fields.Email(about="The lead's email unless given.")
-    attendee_phone = fields.Text(50, about="The lead's phone unless given.")
+    host_email = fields.Email(about="The email of an active user of yours, who holds the meeting.")
+    meeting_type_id = fields.Id(about="The id of a meeting type of yours.")
+    attendee_name = fields.Text(255, about="The lead's full name by default.")
+    attendee_email = fields.Email(about="The lead's email by default.")
+    attendee_phone = fields.Text(50, about="The lead's phone by default.")
     additional_attendees = fields.ShortList(
         Nested(Attendee), "attendees", 100, error_messages=NO_LIST
     )
     external_calendar_provider = fields.LowerCase(
-        64, about="Where the booking was made; kept in lower case. Half of what makes a replay."
+        64,
+        about="The system in which the booking was made, stored in lower case. With the event id it"
+        " makes the request safe to repeat.",
     )
     external_event_id = fields.Text(
-        255, about="The booking's id there, exactly. With the provider it names one meeting."
+        255,
+        about="The booking's exact id in that system; with the provider, the id of one meeting.",
     )
     previous_external_event_id = fields.Text(
-        255, about="The id the booking had before it got a new one; the meeting stays one."
+        255, about="The booking's id before it was rescheduled; the meeting stays the same."
     )
     status = fields.Choice(
         BOOKING_STATUSES,
-        about="`confirmed`: the lead has confirmed. `scheduled` takes that back; without either a"
-        " new meeting is scheduled, and a replayed one stays as it is.",
+        about="`confirmed`: the lead has confirmed. `scheduled` removes the confirmation. If"
+        " absent, a new meeting is scheduled, and a known one keeps its status.",
     )
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -160,21 +163,25 @@ class ReasonAndNotes(OptionalRequest):
 
     EXAMPLE = {"reason": "no answer", "notes": "waited ten minutes"}
 
-    reason = fields.Text(1000, about="`api_marked` unless given.")
+    reason = fields.Text(1000, about="`api_marked` by default.")
     notes = fields.Text(10_000)
 
 
 class RescheduleRequest(OptionalRequest):
-    """New times. After loading: instants, or as written where only the meeting's zone tells."""
+    """New times. After loading: instants, or wall-clock times of the meeting's own zone."""
 
     EXAMPLE = {"starts_at": "2025-12-30T11:00:00", "reason": "double-booked"}
 
     starts_at = fields.DateTime(required=True, about=WALL_CLOCK)
-    ends_at = fields.DateTime(about="With neither this nor `duration_minutes` the duration stays.")
+    ends_at = fields.DateTime(
+        about="If this and `duration_minutes` are absent, the duration stays."
+    )
     duration_minutes = fields.Integer(1, LONGEST_MINUTES)
-    timezone = fields.Timezone(about="Of times without an offset; the meeting's unless given.")
+    timezone = fields.Timezone(
+        about="The zone of times without an offset; the meeting's by default."
+    )
     reason = fields.Text(1000)
-    external_event_id = fields.Text(255, about="The booking's new id, where it got one.")
+    external_event_id = fields.Text(255, about="The booking's new id, if it has one.")
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Turn times into instants where the request alone says which they are."""
@@ -195,12 +202,12 @@ class LeadChanges(Request):
     phone = fields.Text(50)
     company = fields.Text(255)
     title = fields.Text(255)
-    source = fields.Text(255, about="Where the lead came from; `api` unless given.")
+    source = fields.Text(255, about="Where the lead came from; `api` by default.")
     external_id = fields.Text(
-        255, about="The lead's id in your system, which only one lead can have."
+        255, about="The lead's id in your system; no two leads have the same."
     )
     metadata = fields.Metadata(
-        about="Merged key by key into what is stored; a null removes its key."
+        about="Merged key by key into the stored metadata; null removes a key."
     )
 
     IGNORED: ClassVar[frozenset[str]] = frozenset({"id", "created_at", "updated_at"})
@@ -273,7 +280,7 @@ class LeadMeetingsQuery(Query):
 
     status = fields.CommaList(SHOWN_STATUSES, about=AS_SHOWN)
     limit = fields.Integer(1, 1000, load_default=200)
-    cursor = fields.Cursor(about="The `next_cursor` of the page before.")
+    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Add the order, and refuse a cursor of another."""
@@ -289,7 +296,9 @@ class MeetingFilters(Query):
     lead_email = fields.Text(254)
     host_email = fields.Text(254)
     external_calendar_provider = fields.LowerCase(64)
-    external_event_id = fields.Text(255, about="Finds a meeting under its earlier ids too.")
+    external_event_id = fields.Text(
+        255, about="The booking's id; earlier ids of a meeting are found too."
+    )
     starts_after = fields.Instant(about="Inclusive.")
     starts_before = fields.Instant(about="Exclusive.")
     updated_after = fields.Instant(about="Inclusive.")
@@ -306,7 +315,7 @@ class MeetingsQuery(MeetingFilters):
 
     order = fields.Choice(MEETING_ORDERS, load_default=LATEST_START)
     limit = fields.Integer(1, 200, load_default=50)
-    cursor = fields.Cursor(about="The `next_cursor` of the page before.")
+    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Refuse a cursor of another order."""
@@ -319,7 +328,7 @@ class HistoryQuery(Query):
     limit = fields.Integer(1, 200, load_default=50)
     offset = fields.Integer(0, LARGEST_OFFSET, load_default=0)
     channel = fields.CommaList(
-        about="A comma list; all that is written here is of the channel `system`."
+        about="A comma list; every activity of this service is in the channel `system`."
     )
 
 
@@ -327,7 +336,7 @@ class HistoryQuery(Query):
 
 
 class MeetingResponse(ResponseSchema):
-    """A meeting as POST /meetings answers it."""
+    """A meeting as POST /meetings returns it."""
 
     id = UUID()
     lead_id = UUID()
@@ -351,7 +360,7 @@ class MeetingResponse(ResponseSchema):
 
 
 class Host(ResponseSchema):
-    """Who holds a meeting."""
+    """The user who holds a meeting."""
 
     id = UUID()
     name = String()
@@ -366,7 +375,7 @@ class Times(ResponseSchema):
 
 
 class Move(ResponseSchema):
-    """One time that a meeting was rescheduled."""
+    """One move of a meeting that was rescheduled."""
 
     from_ = Nested(Times, data_key="from")
     to = Nested(Times)
@@ -375,7 +384,7 @@ class Move(ResponseSchema):
 
 
 class MeetingItem(MeetingResponse):
-    """A meeting in full, as lists show it."""
+    """A meeting with all its fields, as in lists."""
 
     confirmed_by_lead = Boolean()
     cancelled_at = DateTime(allow_none=True)
@@ -393,7 +402,7 @@ class MeetingItem(MeetingResponse):
 
 
 class LeadSummary(ResponseSchema):
-    """A lead above its history."""
+    """The summary of a lead that stands above its history."""
 
     id = UUID()
     first_name = String()
@@ -405,7 +414,7 @@ class LeadSummary(ResponseSchema):
 
 
 class LeadResponse(ResponseSchema):
-    """A lead in full."""
+    """A lead with all its fields."""
 
     id = UUID()
     first_name = String()
@@ -422,7 +431,7 @@ class LeadResponse(ResponseSchema):
 
 
 class ActivityResponse(ResponseSchema):
-    """One line of a lead's history."""
+    """One activity in a lead's history."""
 
     type = Constant("activity")
     channel = Constant(CHANNEL)
@@ -434,6 +443,6 @@ class ActivityResponse(ResponseSchema):
     changes = Dict(
         values=List(Raw(), validate=Length(equal=2)),
         allow_none=True,
-        metadata={"description": "Field → what was before, what is after."},
+        metadata={"description": "Field → its value before and after."},
     )
     timestamp = DateTime(attribute="created_at")

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones, reset_tzpath
 
-# Time zones come from the tzdata package alone, so that the answer does not hang on the host.
+# Time zones come only from the tzdata package, so that results do not depend on the host.
 reset_tzpath(to=[])
 TIMEZONES = frozenset(available_timezones())
-get_zone = lru_cache(maxsize=None)(ZoneInfo)  # only ever asked for names in TIMEZONES
+get_zone = lru_cache(maxsize=None)(ZoneInfo)  # its argument is always one of TIMEZONES
 
 EARLIEST, TOO_LATE = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 OUT_OF_RANGE = "Must lie between 1970 and 2199."
@@ -32,20 +32,20 @@ def utc_now() -> datetime:
 
 
 def format_instant(at: datetime | None) -> str | None:
-    """How an instant is written wherever callers see one: `2025-12-29T17:00:00Z`."""
+    """Return an instant as callers see it everywhere: `2025-12-29T17:00:00Z`."""
     return None if at is None else at.isoformat()[:19] + "Z"
 
 
 def whole_minutes(span: timedelta) -> int:
-    """The minutes of a span, rounded down."""
+    """Return the minutes of a span, rounded down."""
     return span // SHORTEST
 
 
 def read_date_time(text: str) -> datetime:
-    """An ISO 8601 date and time: aware where it has an offset, else wall-clock time.
+    """Parse an ISO 8601 date and time: aware if it has an offset, else wall-clock time.
 
-    Fractions of a second are dropped. Raises ValueError for what is no date and time, and
-    OverflowError for a year so far off that no instant from 1970 to 2199 can be meant.
+    Fractions of a second are dropped. Raises ValueError for any other text, and OverflowError for
+    a year that is out of the range from 1970 to 2199 with every offset.
     """
     match = DATE_TIME.fullmatch(text)
     if match is None:
@@ -60,7 +60,7 @@ def read_date_time(text: str) -> datetime:
         int(second1 or second2 or 0),
         tzinfo=_offset(offset.upper()) if offset else None,
     )
-    # A year more on either side, so that no offset can carry it past what datetime holds.
+    # One more year on either side, so that no offset leads out of what datetime holds.
     if not EARLIEST.year - 1 <= written.year <= TOO_LATE.year:
         raise OverflowError("out of range")
     return written
@@ -72,7 +72,7 @@ def _offset(written: str) -> tzinfo | None:
 
 
 def to_instant(written: datetime, zone_name: str = "UTC") -> datetime:
-    """The UTC instant of a time as written: by its own offset, else wall-clock time in the zone.
+    """Return the UTC instant of a time as written: by its offset, else wall-clock time in the zone.
 
     A wall-clock time that happens twice is the first of the two; one that is skipped is read with
     the offset from before the change (RFC 5545, section 3.3.5; Temporal's "compatible"). Both are
@@ -88,9 +88,9 @@ def resolve_times(
     """Turn the times of a body into instants, in place; returns field → what is wrong.
 
     `given` has the fields as sent, `loaded` those that were valid: `starts_at`, and `ends_at` or
-    `duration_minutes` or neither. Where both times are known afterwards, `loaded` holds them in UTC
-    and no `duration_minutes`. Without a zone, wall-clock times stay as they are, and what hangs on
-    them.
+    `duration_minutes` or neither. If both times are known afterwards, `loaded` holds them in UTC
+    and no `duration_minutes`. Without a zone, wall-clock times stay as they are, and so does the
+    rest that depends on them.
     """
     wrong: dict[str, list[str]] = {}
     for field in ("starts_at", "ends_at"):

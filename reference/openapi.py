@@ -36,41 +36,41 @@ ABOUT = """\
 Logs meetings that were booked somewhere else against a lead: exactly once, however often a webhook
 is retried, and visible in the lead's history. Wire-compatible with the Nexor meetings API.
 
-**Keys.** Send yours in `X-API-Key`, or as `Authorization: Bearer …`; where both are sent,
-`X-API-Key` counts. Everything belongs to one client: what is another's does not exist for you.
+**Keys.** Send your key in `X-API-Key`, or as `Authorization: Bearer …`; if both are sent,
+`X-API-Key` counts. Every record belongs to one client; you cannot see another client's records.
 
-**Bodies** are JSON whatever their `Content-Type`. Outer white space is dropped. `""` counts as not
-given, for an optional field of any type; so form-based senders can send every box. A whole number
-may be written `60`, `60.0` or `"60"`. Unknown fields and query parameters are refused by name,
-since a misspelt one must not be lost in silence (`verbose` is taken and ignored).
+**Bodies** are read as JSON whatever their `Content-Type`. White space around a text is dropped.
+`""` counts as absent, for an optional field of any type, because form-based senders send every box.
+A whole number may be written `60`, `60.0` or `"60"`. Unknown fields and query parameters are
+refused by name, so that a misspelt one is not silently lost (`verbose` is accepted and ignored).
 
-**Times in** are ISO 8601; beside the usual form `20260420T140000Z`, a space for the `T` and offsets
-such as `+0300` or `+03` are read. Without an offset a time is wall-clock time in `timezone`. They
-lie between 1970 and 2199. **Times out** are UTC, whole seconds.
+**Times in requests** are ISO 8601. The forms `20260420T140000Z`, a space in place of the `T`, and
+offsets such as `+0300` or `+03` are accepted too. A time without an offset is wall-clock time in
+`timezone`. Times lie between 1970 and 2199. **Times in responses** are UTC, in whole seconds.
 
-**Arrays.** `POST /meetings` and `POST /leads` also take 1 to 1,000 objects. Each is judged as if it
-had come alone, and the answer has a result for each.
+**Arrays.** `POST /meetings` and `POST /leads` also take 1 to 1,000 objects. Each is processed as if
+it had been sent alone, and the response has a result for each.
 
-**Requests** have an id, which every answer names in `X-Request-Id`; send one of your own (up to 128
-of `[A-Za-z0-9._-]`) to find the request again in your logs and ours.
+**Requests** have an id, which every response carries in `X-Request-Id`. Send an id of your own (up
+to 128 of `[A-Za-z0-9._-]`) to find the request in your logs and in ours.
 
-<details><summary><b>Errors</b> are one shape; programs go by <code>code</code>.</summary>
+<details><summary><b>Errors</b> all have one form; programs read their <code>code</code>.</summary>
 
 | status | `code` | when |
 | --- | --- | --- |
 """
 
 TAGS = {
-    "Meetings": "Log meetings, find them, count them.",
-    "A meeting's life": "What becomes of a meeting. Done again, each of these is a no-op.",
-    "Leads": "The people sold to, and what happened to them.",
-    "Calendars": "iCalendar (RFC 5545), for calendar programs.",
-    "Service": "Whether it is up. No key is needed.",
+    "Meetings": "Log, find and count meetings.",
+    "A meeting's life": "Change the state of a meeting. A repeated call changes nothing.",
+    "Leads": "The people sold to, and their history.",
+    "Calendars": "Meetings as iCalendar (RFC 5545), for calendar programs.",
+    "Service": "The state of the service. No key is needed.",
 }
 
 DETAILS = {
     "type": "object",
-    "description": "Field → sentences; nested fields nest, items of a list go by their index.",
+    "description": "Field → sentences. Nested fields nest; list items go by their index.",
     "additionalProperties": {
         "anyOf": [
             {"type": "array", "items": {"type": "string"}},
@@ -87,21 +87,25 @@ KEYS = {
         "name": "X-API-Key",
         "description": "Your key, `nxr_live_…`.",
     },
-    "Bearer": {"type": "http", "scheme": "bearer", "description": "Or the same as a bearer token."},
+    "Bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The same key as a bearer token.",
+    },
 }
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
-        "description": "The request's id: the caller's own, or one made for it.",
+        "description": "The request's id: the caller's own, or a new one.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
     },
     "Location": {
-        "description": "Where what was stored is found.",
+        "description": "The address of the stored row.",
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "LocationOfOne": {
-        "description": "Where what was stored is found; not there for an array.",
+        "description": "The address of the stored row; absent in the response to an array.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "Retry-After": {
@@ -111,8 +115,8 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 OWN_REQUEST_ID: dict[str, Any] = {
-    "description": "An id of your own for the request, up to 128 of `[A-Za-z0-9._-]`; others are"
-    " not used.",
+    "description": "An id of your own for the request: up to 128 of `[A-Za-z0-9._-]`. Other text is"
+    " ignored.",
     "schema": {"type": "string"},
     "example": "make-4711",
 }
@@ -147,7 +151,7 @@ View = Callable[..., Any]
 
 STARK = "email tony.stark@gmail.com"
 MEETING_ID = MEETING["id"]
-# Every error a caller can meet, as it reads.
+# An example of every error that a caller can meet.
 ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidJson("The body is not JSON: Expecting value at line 1, column 1."),
     errors.InvalidRequest({"ends_at": ["Required unless duration_minutes is given."]}),
@@ -170,7 +174,7 @@ ERRORS: tuple[ServiceError, ...] = (
 
 
 class Document:
-    """OpenAPI in the making: add the routes, then take `spec.to_dict()`."""
+    """An OpenAPI document being built: add the routes, then take `spec.to_dict()`."""
 
     def __init__(self) -> None:
         plugin = Plugin(schema_name_resolver=name_of)
@@ -198,7 +202,7 @@ class Document:
             add.schema(type(error).__name__, error_schema(error))
 
     def add(self, rule: Any, view: View, described: Described) -> None:
-        """Add a route: the path of a rule of werkzeug's, and every method of it."""
+        """Add a route: the path of a werkzeug rule, and each of its methods."""
         methods = sorted(rule.methods - {"HEAD", "OPTIONS"})
         operations = {method.lower(): self.operation(rule, view, described) for method in methods}
         for method in methods[1:]:  # ids are unique
@@ -209,7 +213,7 @@ class Document:
         self.spec.path(path, operations=operations, parameters=own_id)
 
     def operation(self, rule: Any, view: View, described: Described) -> dict[str, Any]:
-        """What one method of a route takes and answers."""
+        """Return what one method of a route takes and answers."""
         closed = rule.endpoint.startswith("api.")
         summary, words = read_docstring(view)
         raises = {*described.raises, errors.InvalidRequest, InternalError}
@@ -234,7 +238,7 @@ class Document:
         return made
 
     def parameters(self, rule: Any, described: Described) -> Iterator[dict[str, Any]]:
-        """The parameters in a route's path and query."""
+        """Yield the parameters in a route's path and query."""
         for kind, name in PATH_ARGUMENT.findall(rule.rule):
             text = {"type": "string"} | ({"format": "uuid"} if kind else {"minLength": 1})
             yield {"in": "path", "name": name, "required": True, "schema": text}
@@ -242,7 +246,7 @@ class Document:
             yield from self.converter.schema2parameters(described.query(), location="query")
 
     def body(self, schema: type[Request], row: type[Answer] | None) -> dict[str, Any]:
-        """What a route takes in its body: an object, or also an array of such."""
+        """Return what a route takes in its body: an object, or also an array of objects."""
         one = self.reference(schema)
         content: dict[str, Any] = {"schema": one, "example": schema.EXAMPLE}
         if row:
@@ -261,7 +265,7 @@ class Document:
         }
 
     def answers(self, described: Described) -> dict[str, Any]:
-        """What a route answers when all is well, by status."""
+        """Return the successful responses of a route, by status."""
         made: dict[str, Any] = {}
         answered = described.answer
         for code, when in described.statuses.items():
@@ -281,7 +285,7 @@ class Document:
         return made
 
     def one_or_results(self, one: type[Answer], described: Described) -> dict[str, Any]:
-        """The content of an answer to an object, or to an array with a result for each row."""
+        """Return the content of a response to an object, or to an array."""
         assert described.row is not None
         noun = described.row.__name__.removeprefix("Stored")
         refusals: list[type[ServiceError]] = [errors.InvalidRequest, *described.raises]
@@ -298,7 +302,7 @@ class Document:
         }
 
     def refusals(self, raises: set[type[ServiceError]]) -> dict[str, Any]:
-        """What a route answers when something is wrong: a response for each status."""
+        """Return the error responses of a route, by status."""
         made: dict[str, Any] = {}
         for status in sorted({error.status for error in raises}):
             met = [error for error in ERRORS if type(error) in raises and error.status == status]
@@ -309,7 +313,7 @@ class Document:
         return made
 
     def reference(self, schema: type[Schema]) -> dict[str, Any]:
-        """A reference to a schema of ours, which is then among the components."""
+        """Return a reference to a schema, and add it to the components."""
         made: dict[str, Any] = self.converter.resolve_nested_schema(schema)
         return made
 
@@ -335,7 +339,7 @@ def read_docstring(view: View) -> tuple[str, str]:
 
 
 def tag_of(rule: Any) -> str:
-    """Under which heading a route stands."""
+    """Return the heading under which a route stands."""
     if rule.rule.endswith(".ics"):
         return "Calendars"
     if rule.rule.startswith("/api/public/leads"):
@@ -354,13 +358,13 @@ def one_of(*choices: Any) -> dict[str, Any]:
 
 
 def response(words: str, content: dict[str, Any]) -> dict[str, Any]:
-    """A response; every one names its request."""
+    """Return a response; each has the id of its request."""
     headers = {"X-Request-Id": "X-Request-Id"}
     return {"description": words, "headers": headers, "content": content}
 
 
 def closed_object(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
-    """An object of exactly these properties, all there but for the optional ones."""
+    """Return an object of exactly these properties, required unless optional."""
     return {
         "type": "object",
         "properties": properties,
@@ -370,7 +374,7 @@ def closed_object(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
 
 
 def error_schema(error: ServiceError) -> dict[str, Any]:
-    """An error as it is answered, with its own code and title."""
+    """Return an error response as a schema, with its own code and title."""
     properties = {
         "success": FALSE,
         "error": {"type": "string", "const": error.title},
@@ -386,7 +390,7 @@ def error_schema(error: ServiceError) -> dict[str, Any]:
 
 
 def error_example(error: ServiceError) -> dict[str, Any]:
-    """An error as it reads."""
+    """Return an example of an error response."""
     made = {"success": False, "error": error.title, "message": error.message, "code": error.code}
     if error.details is not None:
         made["details"] = error.details
@@ -394,7 +398,7 @@ def error_example(error: ServiceError) -> dict[str, Any]:
 
 
 def refusal(met: list[ServiceError]) -> dict[str, Any]:
-    """The response of a status to which these errors come."""
+    """Return the response of a status that these errors have."""
     names = {error.code: f"#/components/schemas/{type(error).__name__}" for error in met}
     schema: dict[str, Any] = {"oneOf": [{"$ref": name} for name in names.values()]}
     schema["discriminator"] = {"propertyName": "code", "mapping": names}
@@ -410,7 +414,7 @@ def refusal(met: list[ServiceError]) -> dict[str, Any]:
 
 
 def refused_row(kinds: list[type[ServiceError]]) -> dict[str, Any]:
-    """The result of a row that failed, by one of these errors."""
+    """Return the result of a row that failed with one of these errors."""
     properties = {
         "index": COUNT,
         "success": FALSE,
@@ -424,10 +428,10 @@ def refused_row(kinds: list[type[ServiceError]]) -> dict[str, Any]:
 
 
 def results_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The answer to an array, with rows of these kinds."""
+    """Return the response to an array, with rows of these kinds."""
     counts = dict.fromkeys(("created", "updated", "failed"), COUNT)
     properties = {
-        "success": {"type": "boolean", "description": "False where every row failed."},
+        "success": {"type": "boolean", "description": "False if every row failed."},
         **counts,
         "results": {"type": "array", "items": {"oneOf": rows}, **ROWS},
     }
@@ -435,12 +439,12 @@ def results_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table_line(error: ServiceError) -> str:
-    """An error in the table of all."""
+    """Return a line of the table of errors."""
     return f"| {error.status} | `{error.code}` | {first_sentence(type(error))} |"
 
 
 def text_of(document: dict[str, Any]) -> str:
-    """The document as it is kept and served."""
+    """Return the document as the text that is served."""
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
