@@ -89,6 +89,8 @@ class Query(Request):
 
 
 def _host_name(meeting: Any) -> str | None:
+    if meeting["host_id"] is None:
+        return None
     return full_name(meeting["host_first_name"], meeting["host_last_name"])
 
 
