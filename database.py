@@ -38,7 +38,8 @@ from peewee import (
 )
 from playhouse.pool import MaxConnectionsExceeded, _PooledSqliteDatabase
 
-from tasks import Word, apart, current, pause
+import scheduling
+from scheduling import run_in_thread
 
 Row = dict[str, Any]
 P = ParamSpec("P")
@@ -74,7 +75,7 @@ class Gate:
     def __init__(self, places: int) -> None:
         self._lock = threading.Lock()  # over the two below
         self._free = places
-        self._waiting: deque[Word] = deque()
+        self._waiting: deque[Any] = deque()  # locks, each released to give its owner the turn
 
     def enter(self, timeout_seconds: float) -> bool:
         """Wait for a place; whether one came in time."""
@@ -82,9 +83,10 @@ class Gate:
             if self._free:
                 self._free -= 1
                 return True
-            turn = Word()
+            turn = threading.Lock()
+            turn.acquire()
             self._waiting.append(turn)
-        if turn.wait(timeout_seconds):
+        if turn.acquire(timeout=timeout_seconds):
             return True
         with self._lock:
             if turn not in self._waiting:
@@ -96,7 +98,7 @@ class Gate:
         """Give the place to whoever has waited longest."""
         with self._lock:
             if self._waiting:
-                self._waiting.popleft().give()
+                self._waiting.popleft().release()
             else:
                 self._free += 1
 
@@ -169,7 +171,7 @@ class Gated:
             return bool(take(reuse_if_open))
         except NothingOpened:
             with driver_errors:
-                self.opened.set(apart(self.open))  # type: ignore[attr-defined]
+                self.opened.set(run_in_thread(self.open))  # type: ignore[attr-defined]
         try:
             return bool(take(reuse_if_open))
         finally:  # another may have come back meanwhile
@@ -200,9 +202,12 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
     native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
-        self.pause: Callable[[float], None] = pause
-        self.apart: Callable[..., list[Any]] = apart
-        self._gives_up = self._gave_up = False  # what the query that runs does after LONG_STEPS
+        self.pause: Callable[[float], None] = time.sleep
+        self.apart: Callable[..., list[Any]] = run_in_thread
+        self._short_thread = (
+            0  # the system's id of the thread whose query is given up if it is long
+        )
+        self._gave_up = False
         self._writer = Gate(1)
         self.wait_to_write = self._writer.enter
         self._begin_by = math.inf  # when the one whose turn it is to write has waited enough
@@ -285,11 +290,12 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
         return self.apart(lambda: connection.execute(sql, values).fetchall())
 
     def _fetch_if_short(self, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
-        self._gives_up, self._gave_up = current() is not None, False
+        self._short_thread = threading.get_native_id() if scheduling.USES_GEVENT else 0
+        self._gave_up = False
         try:
             return list(self.execute_sql(sql, values).fetchall())
         finally:
-            self._gives_up = False
+            self._short_thread = 0
 
     def _add_conn_hooks(self, conn: sqlite3.Connection) -> None:
         super()._add_conn_hooks(conn)
@@ -297,7 +303,7 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
 
     def _give_up(self) -> bool:
         """Whether the query that runs is to be given up; one in a thread of its own is not."""
-        if not self._gives_up or current() is None:
+        if threading.get_native_id() != self._short_thread:
             return False
         self._gave_up = True
         return True
@@ -312,8 +318,8 @@ class Sqlite(Gated, _PooledSqliteDatabase, Opened, SqliteDatabase):
 
         self.connect_params["factory"] = TimedConnection
         self.wait_to_write = _timed(self.wait_to_write, observe)
-        self.pause = _timed(pause, observe)
-        self.apart = _timed(apart, observe)
+        self.pause = _timed(time.sleep, observe)
+        self.apart = _timed(run_in_thread, observe)
 
     def prepare_storage(self) -> None:
         """Make the folder of the database file, so that a first migration can create the file."""
@@ -453,7 +459,7 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
             except PeeweeException as error:
                 if attempt == ATTEMPTS or not _is_retryable(error):
                     raise
-                pause(random.uniform(0, 0.01 * 2**attempt))
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))
         raise AssertionError("unreachable")
 
     return run

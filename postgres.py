@@ -2,7 +2,6 @@
 
 import select
 import shlex
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
@@ -15,7 +14,6 @@ from playhouse.pool import _PooledPostgresqlDatabase
 from psycopg.types.string import TextLoader
 
 from database import Gated, Opened, timed_cursor
-from tasks import current
 
 # SQLSTATE classes and codes that say "not now" and not "not like this": connection lost (08),
 # transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
@@ -33,25 +31,9 @@ class PatientConnection(psycopg.Connection[Any]):
     patience = 5.0
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Drive one exchange with the server, for `patience` seconds unless told otherwise.
-
-        In a task others go on meanwhile: `gen` sends and receives as far as it can, and yields the
-        events of the socket that it needs to go on.
-        """
-        patience = timeout or self.patience
+        """Drive one exchange with the server, for `patience` seconds unless told otherwise."""
         try:
-            task = current()
-            if task is None:
-                return super().wait(gen, interval, patience)
-            deadline = time.monotonic() + patience
-            events = next(gen)
-            while came := task.hub.wait_for_file(
-                task, self.pgconn.socket, events, deadline - time.monotonic()
-            ):
-                events = gen.send(came)
-            raise psycopg.errors._WaitTimeout
-        except StopIteration as end:
-            return end.value
+            return super().wait(gen, interval, timeout or self.patience)
         except psycopg.errors._WaitTimeout as error:
             self.pgconn.finish()
             raise psycopg.OperationalError("the database server does not answer") from error

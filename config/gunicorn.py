@@ -1,5 +1,11 @@
 """How gunicorn serves; `python -m config.serve` starts it."""
 
+# First of all, so that every module finds the patched library. Left as they are: fork, signals and
+# queues, with which gunicorn's master works, and subprocess and ssl, which nothing here waits for.
+from gevent import monkey
+
+monkey.patch_all(os=False, signal=False, subprocess=False, queue=False, ssl=False)
+
 import gc
 import signal
 import sys
@@ -9,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config.settings import VAR, SettingsError, read_settings  # noqa: E402
+from config.settings import VAR, SettingsError, read_settings
 
 try:
     settings = read_settings()
@@ -19,16 +25,16 @@ if settings.database_url.startswith("sqlite:///"):
     # peewee loads each driver that is installed, and this one takes 12 MiB.
     sys.modules["psycopg"] = None  # type: ignore[assignment]
 
-from gunicorn.arbiter import Arbiter  # noqa: E402
-from gunicorn.glogging import Logger  # noqa: E402
-from peewee import PeeweeException  # noqa: E402
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+from peewee import PeeweeException
 
-from config import metrics  # noqa: E402
-from config.logging import configuration  # noqa: E402
-from config.worker import BufferedWorker  # noqa: E402
-from database import db  # noqa: E402
-from services import migrations  # noqa: E402
-from services.errors import Unavailable  # noqa: E402
+from config import metrics
+from config.logging import configuration
+from config.worker import GeventWorker
+from database import db
+from services import migrations
+from services.errors import Unavailable
 
 VAR.mkdir(exist_ok=True)
 if settings.metrics:
@@ -66,16 +72,16 @@ def when_ready(server: Arbiter) -> None:
     gc.freeze()
 
 
-def post_fork(server: Arbiter, worker: BufferedWorker) -> None:
+def post_fork(server: Arbiter, worker: GeventWorker) -> None:
     """Heed a SIGTERM that comes before the worker is up; gunicorn would lose it, and wait."""
     signal.signal(signal.SIGTERM, worker.handle_exit)
 
 
 wsgi_app = "app:create_app()"
 preload_app = True  # what the workers share is loaded once; no connection is opened while loading
-worker_class = BufferedWorker
+worker_class = GeventWorker
 # Half of what one waits for the database: who then finds it away, too, is still told in time.
-BufferedWorker.queue_seconds = settings.db_timeout_seconds / 2
+GeventWorker.queue_seconds = settings.db_timeout_seconds / 2
 workers = settings.web_concurrency
 threads = settings.threads  # requests in hand at once, of each worker
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"  # fmt: skip  # noqa: E501

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from database import Row, release
 from models import LATEST_START, full_name, shown_status
+from scheduling import in_turns
 from services import meetings
-from tasks import in_turns
 from times import get_zone
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from database import Prepared, Row, Statement, StatementOfEach, db, is_unavailable, release
+from scheduling import in_turns, wait_until_idle
 from services.errors import ServiceError
-from tasks import Word, in_turns, pause
 
 R = TypeVar("R")
 
@@ -18,6 +18,7 @@ Judged = tuple[Row, dict[Any, Any]]
 ROWS_A_TRANSACTION = 500
 ANYONE = ""  # whose calls are carried out together, where it does not matter
 ROWS_TOGETHER = 1000  # that requests which meet ask for at once: what one may ask for alone
+IDLE_SECONDS = 0.002  # for requests that have arrived to join a group commit
 ROWS_OF_ONE = 201  # of one of them: 200, and one that tells whether there are more
 
 
@@ -50,7 +51,8 @@ class _Call:
         self.client_id, self.argument = client_id, argument
         self.done = False
         self.outcome: Any = None
-        self.turn = Word()
+        self.turn = Lock()
+        self.turn.acquire()
 
 
 class Together(Generic[R]):
@@ -91,13 +93,10 @@ class Together(Generic[R]):
             self._waiting.append(call)
             leads, self._busy = not self._busy, True
         if leads:
-            met = 0
-            while len(self._waiting) > met:  # for all that have arrived already
-                met = len(self._waiting)
-                pause()
+            wait_until_idle(IDLE_SECONDS)  # for all that have arrived already
         else:
             release()  # who leads may need the connection
-            call.turn.wait()
+            call.turn.acquire()
         if not call.done:
             self._lead(client_id)
             release()
@@ -120,7 +119,7 @@ class Together(Generic[R]):
         for call, outcome in zip(calls, outcomes, strict=True):
             call.done, call.outcome = True, outcome
         for call in next_to_lead + calls:  # first who keeps the database at work
-            call.turn.give()
+            call.turn.release()
 
     def _take(self, client_id: str) -> list[_Call]:
         """Those who wait and are a client's, as many as may be carried out together."""

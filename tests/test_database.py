@@ -18,7 +18,6 @@ import database
 from database import Gate, StatementOfEach, db, fetch, transaction
 from models import TABLES, ExternalEvent, Lead, Meeting, new_id
 from services import bookings, clients, leads, meetings, migrations, timeline, users
-from tasks import pause
 from times import utc_now
 
 
@@ -482,7 +481,7 @@ def test_who_waits_to_write_leaves_a_connection_to_who_reads(kind, api, carry_ou
         for _ in range(10):
             leads.find(api.client_id, lead["id"])
             database.release()
-            pause()
+            time.sleep(0)
         took.append(time.monotonic() - began)
 
     holder = hold_write_lock(kind, database_url)

@@ -12,7 +12,7 @@ from bases import OptionalRequest, Query, Request
 from fields import clean
 from services.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from services.results import Loaded
-from tasks import in_turns
+from scheduling import in_turns
 
 BODY_BYTES = 1024 * 1024
 ARRAY_BYTES = 8 * 1024 * 1024

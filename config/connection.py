@@ -1,0 +1,103 @@
+"""A caller's connection, in the form that gunicorn expects of a socket."""
+
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from gevent.socket import wait_read
+
+from config.refusals import Busy
+
+REQUEST_SECONDS = 15.0  # for a request, head and body, to arrive
+RESPONSE_SECONDS = 15.0  # for the caller to take a response
+LINGER_SECONDS = 2.0  # for the caller to hang up after us
+SMALL_BYTES = 64 * 1024  # a request up to this size does not count as a large one
+LARGE_REQUESTS_BYTES = 128 * 1024 * 1024  # of all requests in transit in a worker
+TOO_MUCH = "Too many large requests are on their way just now. Please try again."
+
+
+class Connection:
+    """A caller's connection, used by gunicorn in place of the socket.
+
+    `recv` waits for the event loop, `sendall` collects the response, which `flush` then sends.
+    """
+
+    def __init__(self, sock: Any, peer: Any, others: "set[Connection]") -> None:
+        sock.settimeout(RESPONSE_SECONDS)
+        self.sock, self.peer, self.others = sock, peer, others
+        self.fileno = sock.fileno()
+        self.start_request(b"")
+
+    def start_request(self, read_ahead: bytes) -> None:
+        """Forget the request that was answered; `read_ahead` is what came after it."""
+        self.head = read_ahead  # for the caller's X-Request-Id
+        self.received = len(read_ahead)
+        self.interim = b""  # the `100 Continue` that the caller waits for
+        self.response: list[bytes] = []
+        self.sendall = self.response.append
+        self.deadline = time.monotonic() + REQUEST_SECONDS
+
+    def recv(self, size: int) -> bytes:
+        """Read what has arrived; b"" at the end, after an error and after the deadline.
+
+        It waits for the loop even if bytes are here already: else a fast caller starves the others.
+        """
+        wait_read(self.fileno)
+        now = time.monotonic()
+        if now > self.deadline:
+            return b""
+        try:
+            data: bytes = self.sock.recv(size)
+        except OSError:
+            return b""
+        if not self.received:
+            self.deadline = now + REQUEST_SECONDS
+        self.received += len(data)
+        if len(self.head) < SMALL_BYTES:
+            self.head += data
+        elif sum(other.received for other in self.others) > LARGE_REQUESTS_BYTES:
+            raise Busy(TOO_MUCH)
+        return data
+
+    def send(self, interim: bytes) -> None:
+        """Keep `100 Continue`, the one thing that gunicorn sends through this method."""
+        self.interim = interim
+
+    def tell_to_continue(self) -> None:
+        """Send the `100 Continue` if the caller waits for one before it sends the body."""
+        if self.interim:
+            self.sock.sendall(self.interim)
+
+    def flush(self) -> None:
+        """Send the response in one piece; raises OSError if the caller does not take it."""
+        self.sock.sendall(b"".join(self.response))
+
+    def hang_up(self) -> None:
+        """End the connection in a way that lets the response arrive.
+
+        A socket that is closed with bytes unread resets the connection, which discards what the
+        caller has not read yet. So wait until the caller has closed its side, too.
+        """
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+            self.deadline = time.monotonic() + LINGER_SECONDS
+            self.received = 0
+            while self.recv(SMALL_BYTES):
+                self.received = 0
+
+    def end_reading(self) -> None:
+        """Wake the greenlet that waits in `recv`, as if the caller had closed its side."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RD)
+
+
+class BrokenBody:
+    """A body that could not be read; the application meets the error when it reads."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def read(self, size: int = -1) -> bytes:
+        """Raise the error."""
+        raise self.error

@@ -1,0 +1,44 @@
+"""How long work gives way to other requests, under gevent and elsewhere.
+
+gunicorn's configuration patches the standard library for gevent; then each request is a greenlet.
+Commands, tests and Flask's own server are not patched: there each request is an ordinary thread.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import gevent
+from gevent import monkey
+from gevent.util import wrap_errors
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+USES_GEVENT: bool = monkey.is_module_patched("threading")
+
+
+def run_in_thread(function: Callable[..., R], *arguments: Any) -> R:
+    """Run a call that blocks its thread, such as a long query, while other requests go on."""
+    if not USES_GEVENT:
+        return function(*arguments)
+    # gevent prints the traceback of an error that a call in its pool raises, so return the error.
+    call = wrap_errors(Exception, function)
+    outcome: R | Exception = gevent.get_hub().threadpool.spawn(call, *arguments).get()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def wait_until_idle(seconds: float) -> None:
+    """Wait until no other greenlet can go on, at most some seconds; elsewhere return at once."""
+    if USES_GEVENT:
+        with gevent.Timeout(seconds, False):
+            gevent.idle()
+
+
+def in_turns(items: list[T], size: int) -> Iterator[list[T]]:
+    """Yield parts of a list; other greenlets go on after each part."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+        time.sleep(0)
