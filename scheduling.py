@@ -4,7 +4,6 @@ gunicorn's configuration patches the standard library for gevent; then each requ
 Commands, tests and Flask's own server are not patched: there each request is an ordinary thread.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from gevent.util import wrap_errors
 R = TypeVar("R")
 T = TypeVar("T")
 
+TURN_SECONDS = 0.01  # at most, for other requests between two parts of a list
 USES_GEVENT: bool = monkey.is_module_patched("threading")
 
 
@@ -38,7 +38,7 @@ def wait_until_idle(seconds: float) -> None:
 
 
 def in_turns(items: list[T], size: int) -> Iterator[list[T]]:
-    """Yield parts of a list; other greenlets go on after each part."""
+    """Yield parts of a list; other requests go on after each part."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-        time.sleep(0)
+        wait_until_idle(TURN_SECONDS)  # sleep(0) runs callbacks, but does not look at sockets
