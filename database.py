@@ -171,7 +171,7 @@ class Gated:
             return bool(take(reuse_if_open))
         except NothingOpened:
             with driver_errors:
-                self.opened.set(run_in_thread(self.open))  # type: ignore[attr-defined]
+                self.opened.set(self.open())  # type: ignore[attr-defined]
         try:
             return bool(take(reuse_if_open))
         finally:  # another may have come back meanwhile

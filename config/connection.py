@@ -5,10 +5,11 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from gevent.socket import wait_read
+import gevent
 
 from config.refusals import Busy
 
+READ = 1  # the event of a watcher, as gevent's loop.io() documents it
 REQUEST_SECONDS = 15.0  # for a request, head and body, to arrive
 RESPONSE_SECONDS = 15.0  # for the caller to take a response
 LINGER_SECONDS = 2.0  # for the caller to hang up after us
@@ -26,7 +27,7 @@ class Connection:
     def __init__(self, sock: Any, peer: Any, others: "set[Connection]") -> None:
         sock.settimeout(RESPONSE_SECONDS)
         self.sock, self.peer, self.others = sock, peer, others
-        self.fileno = sock.fileno()
+        self.readable = gevent.get_hub().loop.io(sock.fileno(), READ)
         self.start_request(b"")
 
     def start_request(self, read_ahead: bytes) -> None:
@@ -43,7 +44,7 @@ class Connection:
 
         It waits for the loop even if bytes are here already: else a fast caller starves the others.
         """
-        wait_read(self.fileno)
+        gevent.get_hub().wait(self.readable)
         now = time.monotonic()
         if now > self.deadline:
             return b""
@@ -71,7 +72,10 @@ class Connection:
 
     def flush(self) -> None:
         """Send the response in one piece; raises OSError if the caller does not take it."""
-        self.sock.sendall(b"".join(self.response))
+        response = b"".join(self.response)
+        sent = self.sock.send(response)
+        if sent < len(response):
+            self.sock.sendall(response[sent:])
 
     def hang_up(self) -> None:
         """End the connection in a way that lets the response arrive.
@@ -85,6 +89,8 @@ class Connection:
             self.received = 0
             while self.recv(SMALL_BYTES):
                 self.received = 0
+        self.readable.close()
+        self.sock.close()
 
     def end_reading(self) -> None:
         """Wake the greenlet that waits in `recv`, as if the caller had closed its side."""

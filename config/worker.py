@@ -119,7 +119,6 @@ class GeventWorker(Worker):
             connection.hang_up()
         finally:
             self.connections.remove(connection)
-            connection.sock.close()
 
     def answer_next(self, parser: RequestParser, connection: Connection, server: Any) -> bool:
         """Read a request and answer it; returns whether another may follow."""
