@@ -40,25 +40,29 @@ class Connection:
         self.deadline = time.monotonic() + REQUEST_SECONDS
 
     def recv(self, size: int) -> bytes:
-        """Read what has arrived; b"" at the end, after an error and after the deadline.
-
-        It waits for the loop even if bytes are here already: else a fast caller starves the others.
-        """
-        gevent.get_hub().wait(self.readable)
-        now = time.monotonic()
-        if now > self.deadline:
-            return b""
-        try:
-            data: bytes = self.sock.recv(size)
-        except OSError:
-            return b""
-        if not self.received:
-            self.deadline = now + REQUEST_SECONDS
+        """Read a part of a request, for gunicorn's parser."""
+        data = self.read(size)
+        if not self.received:  # the request begins
+            self.deadline = time.monotonic() + REQUEST_SECONDS
         self.received += len(data)
         if len(self.head) < SMALL_BYTES:
             self.head += data
         elif sum(other.received for other in self.others) > LARGE_REQUESTS_BYTES:
             raise Busy(TOO_MUCH)
+        return data
+
+    def read(self, size: int) -> bytes:
+        """Read what has arrived; b"" at the end, after an error and after the deadline.
+
+        It waits for the loop even if bytes are here already: else a fast caller starves the others.
+        """
+        gevent.get_hub().wait(self.readable)
+        if time.monotonic() > self.deadline:
+            return b""
+        try:
+            data: bytes = self.sock.recv(size)
+        except OSError:
+            return b""
         return data
 
     def send(self, interim: bytes) -> None:
@@ -77,18 +81,20 @@ class Connection:
         if sent < len(response):
             self.sock.sendall(response[sent:])
 
-    def hang_up(self) -> None:
-        """End the connection in a way that lets the response arrive.
+    def linger(self) -> None:
+        """Wait until the caller hangs up, so that the last response arrives.
 
-        A socket that is closed with bytes unread resets the connection, which discards what the
-        caller has not read yet. So wait until the caller has closed its side, too.
+        To close a socket with bytes unread resets the connection, which discards what the caller
+        has not read yet.
         """
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-            self.deadline = time.monotonic() + LINGER_SECONDS
-            self.received = 0
-            while self.recv(SMALL_BYTES):
-                self.received = 0
+        self.deadline = time.monotonic() + LINGER_SECONDS
+        while self.read(SMALL_BYTES):
+            pass
+
+    def close(self) -> None:
+        """Close the connection."""
         self.readable.close()
         self.sock.close()
 

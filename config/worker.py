@@ -116,14 +116,16 @@ class GeventWorker(Worker):
         try:
             while self.answer_next(parser, connection, server):
                 pass
-            connection.hang_up()
+            connection.linger()
         finally:
             self.connections.remove(connection)
+            connection.close()
 
     def answer_next(self, parser: RequestParser, connection: Connection, server: Any) -> bool:
         """Read a request and answer it; returns whether another may follow."""
         read_ahead = parser.unreader.take_buffered()
-        parser.unreader.unread(read_ahead)
+        if read_ahead:
+            parser.unreader.unread(read_ahead)
         connection.start_request(read_ahead)
         try:
             request = next(parser)

@@ -1,4 +1,4 @@
-"""The worker: it begins with whole requests alone, so slow callers keep nobody waiting."""
+"""The worker serves whole requests only, so that slow callers do not delay others."""
 
 import json
 import socket
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
-from conftest import booking
+from conftest import booking, hold_write_lock
 from server import Server
 
 from services import clients, leads
@@ -18,7 +18,7 @@ BODY_BYTES = 8 * 1024 * 1024  # the longest body that the worker waits for
 
 @pytest.fixture(scope="module")
 def narrow(app, database_url):
-    """A server of one process with one request in hand: who holds that keeps everybody waiting."""
+    """A server of one process that handles one request at a time."""
     server = Server(database_url, workers=1, environment={"THREADS": "1"}).start()
     yield server
     server.stop()
@@ -65,8 +65,8 @@ def read_answers(connection, count):
     return answers
 
 
-def test_workers_share_connections_that_are_kept(app, database_url):
-    """Else one of them may do all the work: a connection stays where it was accepted."""
+def test_workers_accept_about_as_many_connections_each(app, database_url):
+    """Otherwise one worker does all the work, since a connection stays with its worker."""
     server = Server(database_url).start()
     while len(server.workers_pids()) < 2:
         time.sleep(0.1)
@@ -86,8 +86,8 @@ def test_workers_share_connections_that_are_kept(app, database_url):
     assert sorted(kept) in ([11, 13], [12, 12]), kept
 
 
-class TestWhoIsSlow:
-    def test_holds_no_place_while_sending(self, narrow, key):
+class TestASlowCaller:
+    def test_does_not_delay_others_while_it_sends(self, narrow, key):
         body = json.dumps(booking(lead_email="tony@example.com")).encode()
         with ExitStack() as callers:
             for part in (b"", b"P", post("/meetings", key, body), post("/leads", key, body) + b"{"):
@@ -102,8 +102,8 @@ class TestWhoIsSlow:
         assert answer.status == 201
         assert time.monotonic() - began < 2
 
-    def test_holds_no_place_while_reading(self, narrow, key, app):
-        """Nobody reads a list that is far longer than the system keeps for a connection."""
+    def test_does_not_delay_others_while_it_reads(self, narrow, key, app):
+        """The response is longer than what the system buffers for a connection."""
         client_id = clients.authenticate(key)
         long = {"first_name": "Tony", "metadata": {f"k{n}": "x" * 600 for n in range(100)}}
         leads.create_many(client_id, [(long, {})] * 200)
@@ -121,12 +121,10 @@ class TestWhoIsSlow:
         assert (status, len(listed["leads"])) == (200, 200)
 
 
-class TestWhoAsksForMuch:
-    """Others have turns in between."""
-
+class TestALongRequest:
     @pytest.fixture
     def slowest_meanwhile(self, alone):
-        """Makes a call, and others while it lasts; how long it took, and the slowest of them."""
+        """Makes a call and others beside it; returns its seconds and those of the slowest other."""
 
         def measure(*call):
             answers = []
@@ -142,7 +140,7 @@ class TestWhoAsksForMuch:
 
         return measure
 
-    def test_with_an_array_and_a_calendar(self, slowest_meanwhile, key):
+    def test_leaves_time_for_others_in_an_array_and_in_a_calendar(self, slowest_meanwhile, key):
         rows = [
             booking(lead_email="tony@example.com", external_event_id=str(n)) for n in range(1000)
         ]
@@ -156,7 +154,7 @@ class TestWhoAsksForMuch:
         assert calendar_wait < 0.5 * calendar_took
 
 
-def test_requests_sent_at_once_are_answered_in_their_order(narrow, key):
+def test_pipelined_requests_are_answered_in_order(narrow, key):
     bodies = [json.dumps({"first_name": f"Tony {n}"}).encode() for n in range(200)]
     sent = b"".join(post("/leads", key, body) + body for body in bodies)
     with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
@@ -169,7 +167,7 @@ def test_requests_sent_at_once_are_answered_in_their_order(narrow, key):
     ]
 
 
-def test_more_than_is_read_ahead_is_answered_too(narrow, key):
+def test_pipelined_requests_longer_than_the_buffers_are_all_answered(narrow, key):
     body = json.dumps({"first_name": "Tony", "note": "x" * 10_000}).encode()
     sent = (post("/leads", key, body) + body) * 30
     with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
@@ -180,7 +178,7 @@ def test_more_than_is_read_ahead_is_answered_too(narrow, key):
     assert {status for status, _ in answers} == {201}
 
 
-def test_a_caller_who_asks_first_is_told_to_go_on_once(narrow, key):
+def test_expect_100_continue_is_answered_once(narrow, key):
     body = b'{"first_name": "Tony"}'
     with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
         caller.sendall(post("/leads", key, body, "Expect: 100-continue"))
@@ -192,7 +190,7 @@ def test_a_caller_who_asks_first_is_told_to_go_on_once(narrow, key):
     assert (interim, status) == (100, 201)
 
 
-def test_a_connection_outlives_many_requests_and_a_refusal(narrow, key):
+def test_a_connection_is_kept_after_an_error_response(narrow, key):
     body = b'{"first_name": ""}'
     with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
         statuses = []
@@ -206,7 +204,7 @@ def test_a_connection_outlives_many_requests_and_a_refusal(narrow, key):
 @pytest.mark.parametrize(
     ("asked", "kept"), [("a-1_b.C", True), ("nxr_live_abc", False), ("a b", False), ("", False)]
 )
-def test_what_never_reaches_the_application_goes_by_the_callers_id_too(narrow, asked, kept):
+def test_a_request_refused_before_the_application_keeps_its_request_id(narrow, asked, kept):
     sent = f"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-ID: {asked}\r\nbad header\r\n\r\n"
 
     head, _, body = narrow.raw(sent.encode()).partition(b"\r\n\r\n")
@@ -217,19 +215,66 @@ def test_what_never_reaches_the_application_goes_by_the_callers_id_too(narrow, a
     assert (answer["request_id"] == asked) == kept
 
 
-def test_a_caller_who_wants_it_closed_is_hung_up_on(narrow):
+def test_connection_close_closes_the_connection(narrow):
     answer = narrow.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"Connection: close" in answer
 
 
-def test_an_answer_reaches_a_caller_who_has_sent_too_much(narrow, key):
-    """The rest of the body is never read; closed too soon, that would cost them the answer."""
+@pytest.mark.parametrize("header", ["Accept: */*", "Expect: 100-continue"])
+def test_a_caller_that_sends_too_much_receives_the_413(narrow, key, header):
+    """The rest of the body is never read, and closing at once would discard the response."""
     body = b"x" * (BODY_BYTES + 1)
     with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
-        caller.sendall(post("/leads", key, body) + body[: 2 * 1024 * 1024])
+        caller.sendall(post("/leads", key, body, header) + body[: 2 * 1024 * 1024])
 
         [(status, answer)] = read_answers(caller, 1)
 
     assert (status, answer["code"]) == (413, "payload_too_large")
+
+
+def test_a_pipelined_request_that_is_refused_keeps_its_own_request_id(narrow):
+    good = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: first\r\n\r\n"
+    broken = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: second\r\nbad header\r\n\r\n"
+
+    _, first, second = narrow.raw(good + broken).split(b"HTTP/1.1 ")
+
+    assert first.startswith(b"200")
+    assert b"X-Request-Id: first" in first
+    assert second.startswith(b"400")
+    assert b"X-Request-Id: second" in second
+
+
+def test_a_request_that_waits_too_long_for_its_turn_is_refused(kind, app, database_url, key):
+    settings = {"THREADS": "1", "DB_TIMEOUT_SECONDS": "2"}
+    server = Server(database_url, workers=1, environment=settings).start()
+    holder = hold_write_lock(kind, database_url)
+    call = ("POST", "/api/public/meetings", booking(lead_email="tony@example.com"), key)
+
+    answers = server.call_many([call] * 4)
+
+    holder.close()
+    server.stop()
+    refused = [answer for answer in answers if "too busy" in answer.json["message"]]
+    assert {answer.status for answer in answers} == {503}
+    assert len(refused) == 3
+    assert {answer.json["code"] for answer in refused} == {"unavailable"}
+    assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
+
+
+def test_large_bodies_in_transit_are_bounded(alone, key):
+    body = b" " * BODY_BYTES
+    with ExitStack() as callers:
+        for _ in range(16):
+            caller = socket.create_connection(("127.0.0.1", alone.port), 20)
+            callers.enter_context(caller)
+            caller.sendall(post("/leads", key, body) + body[:-1])
+        late = callers.enter_context(socket.create_connection(("127.0.0.1", alone.port), 20))
+        late.sendall(post("/leads", key, body) + body[: 1024 * 1024])
+
+        [(status, refused)] = read_answers(late, 1)
+        small = alone.call("POST", "/api/public/leads", {"first_name": "Tony"}, key)
+
+    assert (status, refused["code"]) == (503, "unavailable")
+    assert small.status == 201

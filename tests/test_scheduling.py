@@ -1,0 +1,110 @@
+"""Long work gives way to other requests under gevent, and runs directly elsewhere."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from config.settings import ROOT
+from scheduling import in_turns, run_in_thread, wait_until_idle
+
+UNDER_GEVENT = """
+from gevent import monkey
+monkey.patch_all(os=False, signal=False, subprocess=False, queue=False, ssl=False)
+import threading, time
+import gevent
+from scheduling import in_turns, run_in_thread, wait_until_idle
+
+blocking_sleep = monkey.get_original("time", "sleep")
+main = threading.get_native_id()
+steps = []
+
+def note(step, times, seconds=0.0):
+    for _ in range(times):
+        steps.append(step)
+        gevent.sleep(seconds)
+"""
+
+
+def run_under_gevent(code):
+    """Run code in a process of its own that gevent has patched; returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_GEVENT + code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def fail():
+    raise ValueError("as expected")
+
+
+def test_a_call_runs_directly_without_gevent():
+    assert run_in_thread(threading.get_ident) == threading.get_ident()
+    with pytest.raises(ValueError, match="as expected"):
+        run_in_thread(fail)
+
+
+def test_parts_of_a_list_are_complete_and_in_order():
+    wait_until_idle(10)  # returns at once
+
+    assert list(in_turns([1, 2, 3, 4, 5], 2)) == [[1, 2], [3, 4], [5]]
+    assert list(in_turns([], 2)) == []
+
+
+def test_other_greenlets_go_on_while_a_call_runs_in_a_thread():
+    printed = run_under_gevent("""
+other = gevent.spawn(note, "other", 5, 0.01)
+thread = run_in_thread(lambda: (blocking_sleep(0.3), threading.get_native_id())[1])
+print(thread != main, len(steps))
+""")
+
+    assert printed == ["True", "5"]
+
+
+def test_an_error_in_a_thread_is_raised_in_the_caller_and_printed_nowhere():
+    printed = run_under_gevent("""
+try:
+    run_in_thread(int, "x")
+except ValueError as error:
+    print(type(error).__name__)
+""")
+
+    assert printed == ["ValueError"]
+
+
+def test_waiting_until_idle_lets_others_finish_what_they_can():
+    printed = run_under_gevent("""
+gevent.spawn(note, "other", 5)
+wait_until_idle(10)
+print(len(steps))
+""")
+
+    assert printed == ["5"]
+
+
+def test_waiting_until_idle_ends_in_time_when_others_never_rest():
+    printed = run_under_gevent("""
+gevent.spawn(note, "other", 10**9)
+began = time.monotonic()
+wait_until_idle(0.05)
+print(0.04 < time.monotonic() - began < 2)
+""")
+
+    assert printed == ["True"]
+
+
+def test_sockets_are_served_between_the_parts_of_a_list():
+    printed = run_under_gevent("""
+import socket
+near, far = socket.socketpair()
+gevent.spawn(lambda: steps.append(near.recv(10)))
+gevent.sleep(0)
+far.send(b"read")
+for part in in_turns([1, 2], 1):
+    steps.append(part[0])
+print(*steps)
+""")
+
+    assert printed == ["1", "b'read'", "2"]
