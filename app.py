@@ -1,7 +1,7 @@
 """The application: settings, database, routes, error handlers and commands put together."""
 
 import logging.config
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 
 from flask import Flask
@@ -25,7 +25,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         except SettingsError as error:
             raise SystemExit(str(error)) from None
     logging.config.dictConfig(configuration(settings.log_level, settings.log_format))
-    database.use(settings.database_url, settings.db_pool_size, settings.db_timeout_seconds)
+    own_database = database.connect_to(
+        settings.database_url, settings.db_pool_size, settings.db_timeout_seconds
+    )
+    database.use(own_database)
 
     app = Flask(__name__, static_folder=None)
     app.config.update(SETTINGS=settings, PROVIDE_AUTOMATIC_OPTIONS=False)
@@ -33,12 +36,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False  # a path with two slashes is unknown, not a redirect
     # Flask asks of each function at every call whether it is a coroutine; that never changes.
     app.ensure_sync = cache(app.ensure_sync)  # type: ignore[method-assign]
+    selection = app.extensions["database"] = database.Selection(own_database)
+    app.before_request(partial(database.select, selection))
+    app.teardown_request(lambda error: database.deselect())
     observe.register(app)
-    app.teardown_request(lambda error: database.release())
     answers.register(app)
     routes.register(app)
     if settings.metrics:
         metrics = import_module("web.metrics")  # without METRICS, prometheus_client is not loaded
-        database.time_calls(metrics.install(app))
+        own_database.time_calls(metrics.install(app))
     cli.register(app)
     return app

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, missing
 from marshmallow.exceptions import SCHEMA
 from marshmallow.fields import Constant
-
-from models import full_name, shown_status
-from times import whole_minutes
 
 
 class Request(Schema):
@@ -88,25 +85,21 @@ class Query(Request):
     error_messages = {"unknown": "Unknown parameter."}
 
 
-def _host_name(meeting: Any) -> str | None:
-    if meeting["host_id"] is None:
-        return None
-    return full_name(meeting["host_first_name"], meeting["host_last_name"])
-
-
 def _host(meeting: Any) -> dict[str, Any] | None:
-    if meeting["host_id"] is None:
-        return None
-    return {"id": meeting["host_id"], "name": _host_name(meeting), "email": meeting["host_email"]}
+    host = meeting.host
+    return host and {"id": host.id, "name": host.full_name, "email": host.email}
 
 
-# What a field's attribute reads that no column holds: the value of a meeting.
+# What a field's attribute reads that no column holds: properties of a meeting.
 PROPERTIES: dict[str, Callable[[Any], Any]] = {
-    "shown_status": shown_status,
-    "duration_minutes": lambda m: whole_minutes(m["ends_at"] - m["starts_at"]),
-    "host_name": _host_name,
+    "shown_status": attrgetter("shown_status"),
+    "duration_minutes": attrgetter("duration_minutes"),
+    "host_name": attrgetter("host_name"),
+    "meeting_type_name": attrgetter("meeting_type_name"),
     "host": _host,
 }
+# The columns that hold the ids of other rows, by the names that callers see.
+KEYS = {"lead_id": "lead", "meeting_type_id": "meeting_type", "meeting_id": "meeting"}
 
 
 def _constant(constant: Any, row: Any) -> Any:
@@ -129,7 +122,7 @@ class ResponseSchema(Schema):
             elif source in PROPERTIES:
                 computed[key] = PROPERTIES[source]
             else:
-                columns[key] = source
+                columns[key] = KEYS.get(source, source)
         # A column holds the place of each computed value, so that the keys keep their order.
         any_column = next(iter(columns.values()), "")
         keys = [field.data_key or name for name, field in self.fields.items()]
@@ -145,7 +138,9 @@ class ResponseSchema(Schema):
         """
         if many:
             return [self.dump(row) for row in obj]
-        shown = dict(zip(self._names, self._read_columns(obj), strict=False))  # strict takes time
+        shown = dict(
+            zip(self._names, self._read_columns(obj.__data__), strict=False)
+        )  # strict takes time
         for name, compute in self._computed:
             shown[name] = compute(obj)
         return shown

@@ -15,24 +15,27 @@ from marshmallow import Schema, ValidationError
 from peewee import PeeweeException
 
 import database
-from database import Row
 from fields import Email, Id, Text, clean
+from models import ApiKey, Client, Feed, MeetingType, User
 from schemas import LeadRequest, MeetingRequest
 from services import backups, clients, feeds, leads, meeting_types, migrations, users
 from services.errors import NameTaken, ServiceError
+from services.results import Loaded, RowResult
 from times import format_instant
+
+Shown = dict[str, Any]  # a row as a command prints it
 
 DEMO_CLIENT, DEMO_LABEL = "Demo", "demo"
 DEMO_HOST = ("pepper.potts@example.com", "Pepper", "Potts")
 DEMO_MEETING_TYPE = "Discovery Call"
 DEMO_LEAD, DEMO_BOOKING = LeadRequest.EXAMPLE, MeetingRequest.EXAMPLE
 
-db = AppGroup("db", help="The database: its migrations, its backup.")
-client_group = AppGroup("clients", help="Clients, the owners of all rows.")
-key_group = AppGroup("keys", help="API keys of a client.")
-user_group = AppGroup("users", help="People who host meetings.")
-type_group = AppGroup("meeting-types", help="Kinds of meeting a client offers.")
-feed_group = AppGroup("feeds", help="Calendar addresses that need no key.")
+db = AppGroup("db", help="Migrate and back up the database.")
+client_group = AppGroup("clients", help="Manage clients, the owners of all rows.")
+key_group = AppGroup("keys", help="Manage the API keys of a client.")
+user_group = AppGroup("users", help="Manage the people who host meetings.")
+type_group = AppGroup("meeting-types", help="Manage the types of meetings.")
+feed_group = AppGroup("feeds", help="Manage calendar addresses that need no key.")
 
 
 def register(app: Flask) -> None:
@@ -42,14 +45,14 @@ def register(app: Flask) -> None:
 
 
 class Argument(click.ParamType):
-    """A command-line text that follows the rules of the API's text fields."""
+    """Text on the command line, under the rules of a text field of the API."""
 
     def __init__(self, field: Any) -> None:
         self.name = "text"
         self.schema = Schema.from_dict({"value": field})()
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        """The cleaned text; ends the command where a body would be refused."""
+        """Return the cleaned text; ends the command if the field refuses it."""
         try:
             return str(self.schema.load(clean({"value": value}))["value"])
         except ValidationError as error:
@@ -63,24 +66,24 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command `--json`, and turn what went wrong into one line and an exit status.
+    """Add `--json` to a command, and turn an error into one line and an exit status.
 
-    The command returns what it has to say, and how a person would read it: a function from that,
-    or from each row of it, to a line.
+    The command returns a result and a function that writes the result, or each row of it, as a
+    line for people.
     """
 
     @as_json
     @wraps(function)
     def run(as_json: bool, **arguments: Any) -> None:
+        database.select(current_app.extensions["database"])
         try:
             result, to_line = function(**arguments)
         except ServiceError as error:
             raise click.UsageError(error.message) from error
         except PeeweeException as error:
-            database.release()
             raise click.ClickException(_database_fault(error)) from error
         finally:
-            database.release()
+            database.deselect()
         if as_json:
             click.echo(json.dumps(result, ensure_ascii=False, default=_instant))
         elif isinstance(result, list):
@@ -110,7 +113,7 @@ def _database_fault(error: PeeweeException) -> str:
 @db.command("upgrade")
 @command
 def upgrade() -> Any:
-    """Apply the migrations that are pending."""
+    """Apply the pending migrations."""
     applied = migrations.upgrade()
     return {"applied": applied}, lambda _: "\n".join(
         f"Applied {name}." for name in applied
@@ -131,7 +134,7 @@ def status() -> Any:
 @click.argument("file", type=click.Path(path_type=Path))
 @command
 def back_up(file: Path) -> Any:
-    """Copy an SQLite database to FILE while it is in use; for PostgreSQL, say how to."""
+    """Copy an SQLite database to FILE while it is in use; for PostgreSQL, name the command."""
     made = backups.back_up(file)
     made["file"] = click.format_filename(made["file"])
     return made, lambda made: f"Wrote {made['file']} ({made['bytes']} bytes)."
@@ -141,9 +144,9 @@ def back_up(file: Path) -> Any:
 @click.argument("name", type=NAME)
 @command
 def create_client(name: str) -> Any:
-    """Create a client with its first key, which is shown this once."""
+    """Create a client with its first key, which is shown only once."""
     client, api_key = clients.create(name)
-    return {"id": client["id"], "name": client["name"], "api_key": api_key}, _new_key_line
+    return {"id": client.id, "name": client.name, "api_key": api_key}, _new_key_line
 
 
 @client_group.command("list")
@@ -151,8 +154,7 @@ def create_client(name: str) -> Any:
 def list_clients() -> Any:
     """List the clients."""
     return [
-        {"id": row["id"], "name": row["name"], "created_at": row["created_at"]}
-        for row in clients.list_all()
+        {"id": row.id, "name": row.name, "created_at": row.created_at} for row in clients.list_all()
     ], lambda row: f"{row['id']}  {row['name']}"
 
 
@@ -160,10 +162,10 @@ def list_clients() -> Any:
 @click.argument("client", type=NAME)
 @command
 def create_key(client: str) -> Any:
-    """Create one more key for CLIENT (id or name), shown this once."""
+    """Create another key for CLIENT (id or name), which is shown only once."""
     owner = clients.find(client)
-    key, api_key = clients.create_key(owner["id"])
-    return {"id": key["id"], "name": owner["name"], "api_key": api_key}, _new_key_line
+    key, api_key = clients.create_key(owner.id)
+    return {"id": key.id, "name": owner.name, "api_key": api_key}, _new_key_line
 
 
 @key_group.command("list")
@@ -171,14 +173,14 @@ def create_key(client: str) -> Any:
 @command
 def list_keys(client: str) -> Any:
     """List the keys of CLIENT (id or name)."""
-    return [_shown_key(row) for row in clients.list_keys(clients.find(client)["id"])], _key_line
+    return [_shown_key(row) for row in clients.list_keys(clients.find(client).id)], _key_line
 
 
 @key_group.command("revoke")
 @click.argument("key_id", type=NAME)
 @command
 def revoke_key(key_id: str) -> Any:
-    """Revoke a key, at once and everywhere."""
+    """Revoke a key at once, in every process."""
     return _shown_key(clients.revoke_key(key_id)), _key_line
 
 
@@ -187,12 +189,12 @@ def revoke_key(key_id: str) -> Any:
 @click.option("--email", required=True, type=EMAIL)
 @click.option("--first-name", required=True, type=NAME)
 @click.option("--last-name", required=True, type=NAME)
-@click.option("--inactive", is_flag=True, help="Do not let them host new meetings.")
+@click.option("--inactive", is_flag=True, help="The user cannot host new meetings.")
 @command
 def add_user(client: str, email: str, first_name: str, last_name: str, inactive: bool) -> Any:
     """Add a host to CLIENT (id or name)."""
     owner = clients.find(client)
-    return _shown_user(users.add(owner["id"], email, first_name, last_name, not inactive)), _user_line  # fmt: skip  # noqa: E501
+    return _shown_user(users.add(owner.id, email, first_name, last_name, not inactive)), _user_line  # fmt: skip  # noqa: E501
 
 
 @user_group.command("list")
@@ -200,7 +202,7 @@ def add_user(client: str, email: str, first_name: str, last_name: str, inactive:
 @command
 def list_users(client: str) -> Any:
     """List the hosts of CLIENT (id or name)."""
-    return [_shown_user(row) for row in users.list_all(clients.find(client)["id"])], _user_line
+    return [_shown_user(row) for row in users.list_all(clients.find(client).id)], _user_line
 
 
 @user_group.command("deactivate")
@@ -208,8 +210,8 @@ def list_users(client: str) -> Any:
 @click.argument("email", type=NAME)
 @command
 def deactivate_user(client: str, email: str) -> Any:
-    """Let a host host no new meetings."""
-    return _shown_user(users.set_active(clients.find(client)["id"], email, False)), _user_line
+    """Stop a user from hosting new meetings."""
+    return _shown_user(users.set_active(clients.find(client).id, email, False)), _user_line
 
 
 @user_group.command("activate")
@@ -217,8 +219,8 @@ def deactivate_user(client: str, email: str) -> Any:
 @click.argument("email", type=NAME)
 @command
 def activate_user(client: str, email: str) -> Any:
-    """Let a host host meetings again."""
-    return _shown_user(users.set_active(clients.find(client)["id"], email, True)), _user_line
+    """Let a user host new meetings again."""
+    return _shown_user(users.set_active(clients.find(client).id, email, True)), _user_line
 
 
 @type_group.command("add")
@@ -227,7 +229,7 @@ def activate_user(client: str, email: str) -> Any:
 @command
 def add_meeting_type(client: str, name: str) -> Any:
     """Add a meeting type to CLIENT (id or name)."""
-    return _shown_type(meeting_types.add(clients.find(client)["id"], name)), _type_line
+    return _shown_type(meeting_types.add(clients.find(client).id, name)), _type_line
 
 
 @type_group.command("list")
@@ -235,21 +237,25 @@ def add_meeting_type(client: str, name: str) -> Any:
 @command
 def list_meeting_types(client: str) -> Any:
     """List the meeting types of CLIENT (id or name)."""
-    rows = meeting_types.list_all(clients.find(client)["id"])
+    rows = meeting_types.list_all(clients.find(client).id)
     return [_shown_type(row) for row in rows], _type_line
 
 
 @feed_group.command("create")
 @click.argument("client", type=NAME)
-@click.option("--host", "host_email", type=NAME, help="The email of a host: only their meetings.")
-@click.option("--lead", "lead_id", type=LEAD_ID, help="The id of a lead: only their meetings.")
+@click.option(
+    "--host", "host_email", type=NAME, help="Email of a host: only the meetings of that host."
+)
+@click.option(
+    "--lead", "lead_id", type=LEAD_ID, help="Id of a lead: only the meetings of that lead."
+)
 @command
 def create_feed(client: str, host_email: str | None, lead_id: str | None) -> Any:
-    """Make a calendar address for CLIENT (id or name), shown this once."""
+    """Create a calendar address for CLIENT (id or name), which is shown only once."""
     if host_email is not None and lead_id is not None:
-        raise click.UsageError("A feed is of a --host or of a --lead, not of both.")
+        raise click.UsageError("Give --host or --lead, not both.")
     owner = clients.find(client)
-    feed, token = feeds.create(owner["id"], host_email, lead_id)
+    feed, token = feeds.create(owner.id, host_email, lead_id)
     url = f"{current_app.config['SETTINGS'].base_url}/feeds/{token}.ics"
     return _shown_feed(feed) | {"url": url}, lambda made: f"{made['id']}  {made['url']}"
 
@@ -259,14 +265,14 @@ def create_feed(client: str, host_email: str | None, lead_id: str | None) -> Any
 @command
 def list_feeds(client: str) -> Any:
     """List the feeds of CLIENT (id or name)."""
-    return [_shown_feed(row) for row in feeds.list_all(clients.find(client)["id"])], _feed_line
+    return [_shown_feed(row) for row in feeds.list_all(clients.find(client).id)], _feed_line
 
 
 @feed_group.command("revoke")
 @click.argument("feed_id", type=NAME)
 @command
 def revoke_feed(feed_id: str) -> Any:
-    """Revoke a feed, at once and everywhere."""
+    """Revoke a feed at once, in every process."""
     return _shown_feed(feeds.revoke(feed_id)), _feed_line
 
 
@@ -274,26 +280,27 @@ def revoke_feed(feed_id: str) -> Any:
 @with_appcontext
 @command
 def demo() -> Any:
-    """Make a demo client with a lead, a host and a meeting type, and print a curl to try.
+    """Create a demo client with a lead, a host and a meeting type, and print a curl command.
 
-    Safe to run again: each run makes the client a new key and revokes the last one it made.
+    It is safe to run again: each run creates a new key and revokes that of the run before.
     """
     owner = _demo_client()
-    _, api_key = clients.create_key(owner["id"], DEMO_LABEL)
-    lead, _ = leads.create(owner["id"], DEMO_LEAD)
-    host = users.find_or_none(owner["id"], DEMO_HOST[0]) or users.add(owner["id"], *DEMO_HOST)
-    types = meeting_types.list_all(owner["id"])
-    meeting_type = next((row for row in types if row["name"] == DEMO_MEETING_TYPE), None)
-    meeting_type = meeting_type or meeting_types.add(owner["id"], DEMO_MEETING_TYPE)
+    _, api_key = clients.create_key(owner.id, DEMO_LABEL)
+    [lead] = leads.save(owner.id, [Loaded(DEMO_LEAD, {})])
+    assert isinstance(lead, RowResult)
+    host = users.find_or_none(owner.id, DEMO_HOST[0]) or users.add(owner.id, *DEMO_HOST)
+    types = meeting_types.list_all(owner.id)
+    meeting_type = next((row for row in types if row.name == DEMO_MEETING_TYPE), None)
+    meeting_type = meeting_type or meeting_types.add(owner.id, DEMO_MEETING_TYPE)
     curl = _curl(current_app.config["SETTINGS"].base_url, api_key)
     return (
         {
-            "id": owner["id"],
-            "name": owner["name"],
+            "id": owner.id,
+            "name": owner.name,
             "api_key": api_key,
-            "lead_id": lead["id"],
-            "host_email": host["email"],
-            "meeting_type_id": meeting_type["id"],
+            "lead_id": lead.row.id,
+            "host_email": host.email,
+            "meeting_type_id": meeting_type.id,
             "curl": curl,
         },
         lambda made: (
@@ -303,13 +310,13 @@ def demo() -> Any:
     )
 
 
-def _demo_client() -> Row:
+def _demo_client() -> Client:
     try:
-        # Its first key goes unseen: the one that is shown is made, and replaced, by label.
+        # Its first key is not shown. The one that is, each run replaces by its label.
         client, _ = clients.create(DEMO_CLIENT)
     except NameTaken:
         return clients.find(DEMO_CLIENT)
-    clients.revoke_key(clients.list_keys(client["id"])[0]["id"])
+    clients.revoke_key(clients.list_keys(client.id)[0].id)
     return client
 
 
@@ -321,58 +328,64 @@ def _curl(base_url: str, api_key: str) -> str:
     )
 
 
-def _new_key_line(made: Row) -> str:
-    return f"Client {made['name']} ({made['id']}). Its key, shown this once: {made['api_key']}"
+def _new_key_line(made: Shown) -> str:
+    return f"Client {made['name']} ({made['id']}). Its key, shown only once: {made['api_key']}"
 
 
-def _shown_key(row: Row) -> Row:
+def _shown_key(key: ApiKey) -> Shown:
     return {
-        "id": row["id"],
-        "prefix": row["prefix"],
-        "last_four": row["last_four"],
-        "created_at": row["created_at"],
-        "revoked": row["revoked_at"] is not None,
-        "revoked_at": row["revoked_at"],
+        "id": key.id,
+        "prefix": key.prefix,
+        "last_four": key.last_four,
+        "created_at": key.created_at,
+        "revoked": key.revoked_at is not None,
+        "revoked_at": key.revoked_at,
     }
 
 
-def _key_line(row: Row) -> str:
+def _key_line(row: Shown) -> str:
     return f"{row['id']}  {row['prefix']}…{row['last_four']}  {_state(row)}"
 
 
-def _state(row: Row) -> str:
+def _state(row: Shown) -> str:
     state = f"revoked {format_instant(row['revoked_at'])}" if row["revoked"] else "in use"
     return f"created {format_instant(row['created_at'])}  {state}"
 
 
-def _shown_feed(row: Row) -> Row:
+def _shown_feed(feed: Feed) -> Shown:
     return {
-        "id": row["id"],
-        "host_id": row["host_id"],
-        "lead_id": row["lead_id"],
-        "created_at": row["created_at"],
-        "revoked": row["revoked_at"] is not None,
-        "revoked_at": row["revoked_at"],
+        "id": feed.id,
+        "host_id": feed.host_id,
+        "lead_id": feed.lead_id,
+        "created_at": feed.created_at,
+        "revoked": feed.revoked_at is not None,
+        "revoked_at": feed.revoked_at,
     }
 
 
-def _feed_line(row: Row) -> str:
+def _feed_line(row: Shown) -> str:
     owner = next((f"{of} {row[f'{of}_id']}" for of in ("host", "lead") if row[f"{of}_id"]), "all")
     return f"{row['id']}  {owner}  {_state(row)}"
 
 
-def _shown_user(row: Row) -> Row:
-    return {key: row[key] for key in ("id", "email", "first_name", "last_name", "active")}
+def _shown_user(user: User) -> Shown:
+    return {
+        "id": user.id,
+        "email": user.email,
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "active": user.active,
+    }
 
 
-def _user_line(row: Row) -> str:
+def _user_line(row: Shown) -> str:
     state = "active" if row["active"] else "inactive"
     return f"{row['id']}  {row['email']}  {row['first_name']} {row['last_name']}  {state}"
 
 
-def _shown_type(row: Row) -> Row:
-    return {"id": row["id"], "name": row["name"]}
+def _shown_type(meeting_type: MeetingType) -> Shown:
+    return {"id": meeting_type.id, "name": meeting_type.name}
 
 
-def _type_line(row: Row) -> str:
+def _type_line(row: Shown) -> str:
     return f"{row['id']}  {row['name']}"

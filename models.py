@@ -4,10 +4,11 @@ import json
 import random
 import re
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
+import orjson
 from peewee import (
     BigAutoField,
     BooleanField,
@@ -20,7 +21,8 @@ from peewee import (
     TextField,
 )
 
-from database import Row, db
+from database import db
+from database.queries import write_instant, write_json
 
 # What a meeting's `status` column holds. A confirmed meeting is stored as scheduled.
 STATUSES = ("scheduled", "completed", "cancelled", "no_show")
@@ -48,18 +50,6 @@ SOURCE = "api"
 
 
 UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-def shown_status(meeting: Row) -> str:
-    """The status callers see: `confirmed` for a scheduled meeting that the lead has confirmed."""
-    if meeting["status"] == "scheduled" and meeting["confirmed_by_lead"]:
-        return "confirmed"
-    return str(meeting["status"])
-
-
-def full_name(first_name: str | None, last_name: str | None) -> str | None:
-    """`First Last`, or whichever of the two there is."""
-    return " ".join(filter(None, (first_name, last_name))) or None
 
 
 class _Ids:
@@ -101,56 +91,48 @@ class IdField(Field):
 class InstantField(Field):
     """A point in time, to the microsecond: an aware UTC datetime in Python, on either database.
 
-    Written as ISO 8601 text of one width, which SQLite keeps (and sorts rightly) and PostgreSQL
-    reads into a timestamptz.
+    SQLite keeps it as text (`write_instant`), which PostgreSQL reads as well.
     """
 
     field_type = "INSTANT"
-    converted = True
+    from_database = staticmethod(datetime.fromisoformat)
+    to_database = staticmethod(write_instant)
 
     def db_value(self, value: datetime | None) -> str | None:
-        """Aware datetime to text."""
-        if value is None:
-            return None
-        utc = value if value.tzinfo is UTC else value.astimezone(UTC)
-        return utc.isoformat("T", "microseconds")[:26] + "Z"
+        """Write the text that either database takes."""
+        return None if value is None else write_instant(value)
 
     def python_value(self, value: str | datetime | None) -> datetime | None:
-        """What the driver gives to an aware datetime."""
+        """Read what the driver gives."""
         return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
-# Compact JSON text of a value.
-to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-from_json = json.JSONDecoder().decode
 
 
 class JsonField(TextField):
     """JSON kept as text; jsonb would reorder keys and rewrite numbers, and on PostgreSQL alone."""
 
-    converted = True
+    from_database = staticmethod(orjson.loads)
+    to_database = staticmethod(write_json)
 
     def db_value(self, value: Any) -> str | None:
-        """Value to JSON text."""
-        return None if value is None else to_json(value)
+        """Write JSON text."""
+        return None if value is None else write_json(value)
 
     def python_value(self, value: str | None) -> Any:
-        """JSON text to value; most of what is stored is an empty list."""
-        if value == "[]":
-            return []
-        return None if value is None else from_json(value)
+        """Read JSON text."""
+        return None if value is None else orjson.loads(value)
 
 
 METADATA_KEYS = 100
 METADATA_BYTES = 64 * 1024
 
 
-def metadata_fault(metadata: Row) -> str | None:
-    """What is too much about a lead's metadata; its null values are not stored and do not count."""
+def metadata_fault(metadata: dict[str, Any]) -> str | None:
+    """Say what is too much about a lead's metadata; nulls are not stored and do not count."""
     stored = {key: value for key, value in metadata.items() if value is not None}
     if len(stored) > METADATA_KEYS:
         return f"Must hold at most {METADATA_KEYS} keys, not {len(stored)}."
-    size = len(to_json(stored).encode("utf-8", "backslashreplace"))
+    text = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode("utf-8", "backslashreplace"))
     if size > METADATA_BYTES:
         return f"Must be at most {METADATA_BYTES} bytes of JSON, not {size}."
     return None
@@ -159,26 +141,45 @@ def metadata_fault(metadata: Row) -> str | None:
 class FlagField(BooleanField):
     """A boolean; SQLite gives it back as 0 or 1."""
 
-    converted = True
-
-    def python_value(self, value: Any) -> bool:
-        """0, 1 or a boolean to a boolean."""
-        return bool(value)
+    from_database = bool
 
 
 def belongs_to(model: Any, **options: Any) -> Any:
     """A foreign key without an index of its own: those that queries need are named below."""
-    return ForeignKeyField(model, index=False, **options)
+    return ForeignKeyField(model, index=False, lazy_load=False, **options)
 
 
-class Table(Model):
-    """What all tables share: the database handle and a version 7 UUID for a key."""
+class Base(Model):
+    """What all tables share: the database handle and a quick way to make rows."""
 
-    id = IdField(primary_key=True)
+    client_id: str  # peewee adds such a name for the key of each foreign key
 
     class Meta:
         database = db
         legacy_table_names = False
+
+    @classmethod
+    def of(cls, data: dict[str, Any], **related: Any) -> Self:
+        """Make a row of values by field name, which is not copied, and of related rows."""
+        row = cls(__no_default__=True)
+        row.__data__ = data
+        row.__rel__ = related
+        return row
+
+    def set_all(self, values: dict[str, Any]) -> None:
+        """Set values by field name; a related row sets its key as well."""
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def copy(self) -> Self:
+        """Make a second row with the same values."""
+        return self.of(dict(self.__data__), **self.__rel__)
+
+
+class Table(Base):
+    """A table whose key is a UUID of version 7."""
+
+    id = IdField(primary_key=True)
 
 
 class Client(Table):
@@ -222,6 +223,11 @@ class User(Table):
         table_name = "users"
         indexes = ((("client", "email_key"), True),)
 
+    @property
+    def full_name(self) -> str:
+        """`First Last`."""
+        return f"{self.first_name} {self.last_name}"
+
 
 class MeetingType(Table):
     """A kind of meeting that the client offers."""
@@ -264,9 +270,23 @@ class Lead(Table):
             (("client", "updated_at", "created_at", "id"), False),
         )
 
+    @property
+    def full_name(self) -> str | None:
+        """`First Last`, or the one of the two that is given."""
+        return " ".join(filter(None, (self.first_name, self.last_name))) or None
+
+    @classmethod
+    def latest_first(cls) -> tuple[Any, ...]:
+        """The order in which one of several leads with an email is chosen: the first one counts."""
+        return cls.updated_at.desc(), cls.created_at.desc(), cls.id.desc()
+
 
 class Meeting(Table):
-    """The thing logged."""
+    """What a booking becomes."""
+
+    lead_id: str
+    host_id: str | None
+    meeting_type_id: str | None
 
     client = belongs_to(Client)
     lead = belongs_to(Lead)
@@ -312,6 +332,28 @@ class Meeting(Table):
             Check("ends_at > starts_at", "meetings_end_after_start"),
         ]
 
+    @property
+    def shown_status(self) -> str:
+        """The status that callers see: `confirmed` for a scheduled meeting the lead confirmed."""
+        is_confirmed = self.status == "scheduled" and self.confirmed_by_lead
+        return "confirmed" if is_confirmed else str(self.status)
+
+    @property
+    def duration_minutes(self) -> int:
+        """Whole minutes, rounded down."""
+        minutes: int = (self.ends_at - self.starts_at) // timedelta(minutes=1)
+        return minutes
+
+    @property
+    def host_name(self) -> str | None:
+        """The host's `First Last`; None without a host."""
+        return self.host.full_name if self.host else None
+
+    @property
+    def meeting_type_name(self) -> str | None:
+        """The name of the meeting's type; None without one."""
+        return str(self.meeting_type.name) if self.meeting_type else None
+
 
 # Indexes that leave out most rows, and so cost a booking nothing.
 Meeting.add_index(
@@ -337,7 +379,7 @@ Meeting.add_index(
 )
 
 
-class ExternalEvent(Model):
+class ExternalEvent(Base):
     """Which meeting a booking in another system is: the key that makes a replay a replay.
 
     The reference is checked at commit, so that this row, which decides whether a booking is new,
@@ -351,13 +393,11 @@ class ExternalEvent(Model):
     meeting = ForeignKeyField(Meeting, deferrable="INITIALLY DEFERRED")
 
     class Meta:
-        database = db
-        legacy_table_names = False
         table_name = "external_events"
         primary_key = CompositeKey("client", "event_id", "provider")
 
 
-class Activity(Model):
+class Activity(Base):
     """One immutable line of a lead's history. Its key is the order in which they were written."""
 
     id = BigAutoField()
@@ -372,8 +412,6 @@ class Activity(Model):
     created_at = InstantField()
 
     class Meta:
-        database = db
-        legacy_table_names = False
         table_name = "activities"
         indexes = ((("lead", "id"), False),)
 
@@ -383,6 +421,9 @@ class Feed(Table):
 
     Only the SHA-256 of its secret is kept.
     """
+
+    host_id: str | None
+    lead_id: str | None
 
     client = belongs_to(Client)
     token_hash = CharField(64, unique=True)

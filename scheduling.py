@@ -31,14 +31,15 @@ def run_in_thread(function: Callable[..., R], *arguments: Any) -> R:
 
 
 def wait_until_idle(seconds: float) -> None:
-    """Wait until no other greenlet can go on, at most some seconds; elsewhere return at once."""
+    """Wait until no other greenlet can go on, at most `seconds`; without gevent return at once."""
     if USES_GEVENT:
         with gevent.Timeout(seconds, False):
             gevent.idle()
 
 
 def in_turns(items: list[T], size: int) -> Iterator[list[T]]:
-    """Yield parts of a list; other requests go on after each part."""
+    """Yield parts of a list; other requests go on between two parts."""
     for start in range(0, len(items), size):
+        if start:
+            wait_until_idle(TURN_SECONDS)  # sleep(0) runs callbacks, but does not look at sockets
         yield items[start : start + size]
-        wait_until_idle(TURN_SECONDS)  # sleep(0) runs callbacks, but does not look at sockets

@@ -36,11 +36,6 @@ def format_instant(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()[:19] + "Z"
 
 
-def whole_minutes(span: timedelta) -> int:
-    """Return the minutes of a span, rounded down."""
-    return span // SHORTEST
-
-
 def read_date_time(text: str) -> datetime:
     """Parse an ISO 8601 date and time: aware if it has an offset, else wall-clock time.
 

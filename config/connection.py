@@ -1,4 +1,4 @@
-"""A caller's connection, in the form that gunicorn expects of a socket."""
+"""A caller's connection, with the methods of a socket that gunicorn uses."""
 
 import socket
 import time
@@ -31,7 +31,7 @@ class Connection:
         self.start_request(b"")
 
     def start_request(self, read_ahead: bytes) -> None:
-        """Forget the request that was answered; `read_ahead` is what came after it."""
+        """Reset the state for the next request; `read_ahead` holds bytes of it that are here."""
         self.head = read_ahead  # for the caller's X-Request-Id
         self.received = len(read_ahead)
         self.interim = b""  # the `100 Continue` that the caller waits for
@@ -54,7 +54,7 @@ class Connection:
     def read(self, size: int) -> bytes:
         """Read what has arrived; b"" at the end, after an error and after the deadline.
 
-        It waits for the loop even if bytes are here already: else a fast caller starves the others.
+        Wait for the event loop even if bytes are here: else one fast caller starves the others.
         """
         gevent.get_hub().wait(self.readable)
         if time.monotonic() > self.deadline:

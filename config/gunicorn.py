@@ -1,7 +1,7 @@
 """How gunicorn serves; `python -m config.serve` starts it."""
 
-# First of all, so that every module finds the patched library. Left as they are: fork, signals and
-# queues, with which gunicorn's master works, and subprocess and ssl, which nothing here waits for.
+# First of all, so that every module imports the patched standard library. gunicorn's master needs
+# its own fork, signals and queue; nothing here waits for a subprocess or for TLS.
 from gevent import monkey
 
 monkey.patch_all(os=False, signal=False, subprocess=False, queue=False, ssl=False)
@@ -80,10 +80,10 @@ def post_fork(server: Arbiter, worker: GeventWorker) -> None:
 wsgi_app = "app:create_app()"
 preload_app = True  # what the workers share is loaded once; no connection is opened while loading
 worker_class = GeventWorker
-# Half of what one waits for the database: who then finds it away, too, is still told in time.
+# Half of the database's own timeout, so that a request which waits for both is answered in time.
 GeventWorker.queue_seconds = settings.db_timeout_seconds / 2
 workers = settings.web_concurrency
-threads = settings.threads  # requests in hand at once, of each worker
+threads = settings.threads  # requests in progress in each worker
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"  # fmt: skip  # noqa: E501
 backlog = 2048
 worker_connections = 800  # of each worker; many systems allow a process 1,024 open files

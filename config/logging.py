@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-# A part of a path that is neither a plain lower-case word nor a UUID.
-_REVEALING = re.compile(rf"(?<![^/])(?!(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.ics)?(?:/|\Z))[^/]+")
+_HARMLESS = re.compile(rf"(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.ics)?\Z")
 
 
 def mask_path(path: str) -> str:
-    """Return the path with every part hidden that is neither a plain lower-case word nor a UUID.
+    """The path with every part hidden that is neither a plain lower-case word nor a UUID.
 
     A caller may put anything there: an email, its key, a feed's secret, a line break.
     """
-    return _REVEALING.sub("*", path[:500])
+    parts = path[:500].split("/")
+    return "/".join(part if not part or _HARMLESS.match(part) else "*" for part in parts)
 
 
 class RequestLine(dict[str, Any]):

@@ -1,8 +1,8 @@
 """The gunicorn worker, on gevent: each connection has a greenlet that reads and answers requests.
 
 gunicorn parses requests and frames responses; gevent waits. This module adds what neither has: the
-application is called once a request has arrived whole, and a response leaves in one piece, so that
-a slow caller costs a buffer and never one of the places for requests in progress.
+application is called when the whole request has arrived, and the response is sent in one piece
+after it. So a slow caller costs a buffer, but no place among the requests in progress.
 """
 
 import io
@@ -45,11 +45,11 @@ class GeventWorker(Worker):
         super().init_process()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """Stop at once; outside of the signal handler, where gevent cannot wait."""
+        """Stop at once, in a greenlet: a signal handler may run where gevent cannot wait."""
         gevent.spawn(super().handle_quit, sig, frame)
 
     def run(self) -> None:
-        """Serve until told to stop or left by the master, then finish what was begun."""
+        """Serve until a signal asks to stop or the master is gone, then answer all requests."""
         for listener in self.sockets:
             listener.setblocking(False)
         acceptors = [gevent.spawn(self.accept_forever, listener) for listener in self.sockets]
@@ -67,7 +67,7 @@ class GeventWorker(Worker):
             os.read(self.PIPE[0], 4096)
 
     def check_deadlines(self) -> None:
-        """Tell the master that the loop runs, and end the reading from those who are late."""
+        """Tell the master that the loop runs, and stop reading from callers who are late."""
         self.notify()
         now = time.monotonic()
         for connection in self.connections:
@@ -75,7 +75,7 @@ class GeventWorker(Worker):
                 connection.end_reading()
 
     def finish(self) -> None:
-        """Let in the callers who wait in the backlog, turn away new ones, answer all requests."""
+        """Accept the callers in the backlog, turn away new ones, and answer every request."""
         for listener in self.sockets:
             while not self.greenlets.full() and self.accept(listener):
                 pass
@@ -89,9 +89,9 @@ class GeventWorker(Worker):
             self.greenlets.join(timeout=0.1)
 
     def accept_forever(self, listener: Any) -> None:
-        """Accept connections, so that all workers have about as many.
+        """Accept connections, about as many as each other worker does.
 
-        The kernel wakes every worker; the one with the fewest connections waits the shortest time.
+        The kernel wakes every worker; the one with the fewest connections sleeps the shortest time.
         """
         while True:
             self.greenlets.wait_available()
@@ -135,7 +135,7 @@ class GeventWorker(Worker):
             self.call_application(response, environ)
             keep = not response.should_close()
         except (errors.NoMoreData, StopIteration):
-            return False  # the caller hung up before the request was whole
+            return False  # the caller hung up, or was late, before the head was whole
         except Exception as error:
             connection.response = [refuse(error, connection.head, self.log)]
             keep = False
@@ -148,7 +148,7 @@ class GeventWorker(Worker):
     def read_body(
         self, connection: Connection, request: Any, response: wsgi.Response, environ: dict[str, Any]
     ) -> None:
-        """Read the whole body for the application; one that is too long it refuses by itself."""
+        """Read the whole body, unless it is so long that the application refuses the request."""
         length = int(environ.get("CONTENT_LENGTH", 0))
         body = b""
         try:
@@ -163,7 +163,7 @@ class GeventWorker(Worker):
             response.force_close()  # what is left of the body must not pass for the next request
 
     def call_application(self, response: wsgi.Response, environ: dict[str, Any]) -> None:
-        """Have the application answer, as one of the requests in progress."""
+        """Call the application as one of the requests in progress, and collect its response."""
         if not self.turns.acquire(timeout=self.queue_seconds):
             raise Busy(TOO_BUSY)
         try:

@@ -28,7 +28,7 @@ def get_lead_calendar(lead_id: UUID) -> Response:
     """Get the lead's meetings as iCalendar."""
     load_query(Query)
     lead = leads.find(g.client_id, str(lead_id))
-    return calendar(calendars.of_many(g.client_id, "Meetings", {"lead_id": lead["id"]}))
+    return calendar(calendars.of_many(g.client_id, "Meetings", {"lead_id": lead.id}))
 
 
 @api.get("/meetings.ics")

@@ -4,25 +4,26 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from database import Row, db
+from database import db
 from services.errors import BackupRefused
 
 
-def back_up(file: Path) -> Row:
+def back_up(file: Path) -> dict[str, Any]:
     """Copy the database to a new file; returns `{"file", "bytes"}`.
 
-    The file appears when it is complete and on disk, never before: a crash leaves at most a
-    hidden `.part` beside it. Raises BackupRefused if there is a file already (the last good backup,
-    perhaps), if none can be made, or, naming the command to run, on PostgreSQL.
+    The file appears when it is complete and on disk, not before: a crash leaves at most a hidden
+    `.part` beside it. Raises BackupRefused if the file exists (it may be the last good backup), if
+    it cannot be made, or on PostgreSQL, naming the command to run instead.
     """
     file = file.absolute()
     command = db.dump_command(file)
     if command:
-        raise BackupRefused(f"PostgreSQL has a program of its own for this. Run: {command}")
+        raise BackupRefused(f"PostgreSQL has its own program for backups. Run: {command}")
     _refuse_to_overwrite(file)
     try:
-        # It holds everything people told the service: mkstemp lets its owner alone read it.
+        # A backup holds personal data: mkstemp lets only the owner read it.
         handle, name = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
     except OSError as error:
         raise BackupRefused(f"{file.parent} cannot be written to: {error.strerror}.") from error
@@ -46,7 +47,7 @@ def _refuse_to_overwrite(file: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a new name of the folder on disk, as a file's own fsync does not."""
+    """Put the new name in the folder on disk; the fsync of the file does not do that."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,4 @@
-"""Whether the service can work: its database can be reached and is migrated."""
-
-import logging
+"""Whether the service can work: its database answers and is migrated."""
 
 from peewee import PeeweeException
 
@@ -8,26 +6,18 @@ from database import is_unavailable
 from services import migrations
 from services.errors import Unavailable
 
-log = logging.getLogger("meetings")
-
 
 def check() -> None:
-    """Raise Unavailable unless the database can be reached and all migrations are applied."""
-    try:
-        migrations.check()
-    except Exception as error:
-        if unavailable := unavailable_or_none(error):
-            raise unavailable from error
-        raise
+    """Raise Unavailable, or the database's own error, unless the database is ready."""
+    migrations.check()
 
 
-def unavailable_or_none(error: Exception) -> Unavailable | None:
-    """Return the Unavailable that a database error amounts to; None for an error that is a bug.
+def unavailable_or_none(error: BaseException) -> Unavailable | None:
+    """Return the Unavailable that an error of the database amounts to; None if it is a bug.
 
-    A query that fails because migrations are missing counts as unavailable too.
+    A query also fails on a database that is behind the code, as when the server was started before
+    the migration.
     """
-    if isinstance(error, Unavailable):
-        return error
     if is_unavailable(error):
         return Unavailable("The database is not available just now. Please try again.")
     if isinstance(error, PeeweeException):
@@ -35,6 +25,6 @@ def unavailable_or_none(error: Exception) -> Unavailable | None:
             migrations.check()
         except Unavailable as behind:
             return behind
-        except PeeweeException as another:
-            log.error("The migrations cannot be read either", exc_info=another)
+        except PeeweeException:
+            return None  # the first error says more
     return None

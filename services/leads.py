@@ -1,273 +1,244 @@
 """Leads: creating, finding, changing and listing the people sold to."""
 
 import unicodedata
-from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+import orjson
 from peewee import IntegrityError, Select, fn
 
-from database import Param, Prepared, Row, among, checked, fetch, insert, locked, transaction
-from models import SOURCE, Lead, full_name, metadata_fault, new_id, to_json
+from database import transaction
+from database.group_commit import LARGEST_GROUP, GroupCommit
+from database.queries import Insert, Update, among, checked, compiled, locking, rows_of
+from models import SOURCE, Lead, metadata_fault, new_id
+from scheduling import in_turns
 from services import timeline
-from services.errors import (
-    ExternalIdConflict,
-    InvalidRequest,
-    LeadNotFound,
-    ServiceError,
-    Unavailable,
-)
-from services.many import Joint, Judged, alone, in_parts
-from services.results import Loaded, RowResult
+from services.errors import ExternalIdConflict, InvalidRequest, LeadNotFound, Unavailable
+from services.results import Loaded, Result, RowResult
+from services.timeline import ChangeSet, insert_activities
 from times import utc_now
 
-EDITABLE = (
-    "first_name",
-    "last_name",
-    "email",
-    "phone",
-    "company",
-    "title",
-    "source",
-    "external_id",
-    "metadata",
-)
-FIELD_SEPARATOR, PHONE_DIGITS = "\x1f", "\x1e"  # cannot occur in text that was let in
-# What may stand between the digits of a phone number: spaces, dashes, brackets and these.
+# The fields that callers set, each with the value it has unless given.
+DEFAULTS: dict[str, Any] = {
+    "first_name": None,
+    "last_name": None,
+    "email": None,
+    "phone": None,
+    "company": None,
+    "title": None,
+    "source": SOURCE,
+    "external_id": None,
+    "metadata": {},
+}
+FIELD_SEPARATOR, PHONE_DIGITS = "\x1f", "\x1e"  # text fields refuse these characters
+# What may stand between the digits of a phone number: spaces, dashes, brackets and these signs.
 PHONE_CATEGORIES, PHONE_SIGNS = {"Nd", "Zs", "Pd", "Ps", "Pe"}, "+./,*#"
 
-Result = tuple[Row, bool] | ServiceError  # a lead and whether it is new, or why not
-
-LATEST_CHANGE = timeline.latest_change(Lead)
-INSERT_LEAD = insert(Lead, unless_taken=True)
-UPDATE_LEAD = Prepared(
-    lambda: Lead.update(
-        {
-            field: Param(field)
-            for field in Lead._meta.sorted_fields
-            if field.name in (*EDITABLE, "email_key", "search_key", "updated_at")
-        }
-    ).where(checked(Lead.client == Param(Lead.client)), Lead.id == Param(Lead.id))
-)
+insert_unless_taken = Insert(Lead, unless_taken=True)
+update_rows = Update(Lead, fixed={"id", "client", "created_at"})
+latest_change = timeline.latest_change(Lead)
 
 
-def _found_by(condition: Any, *columns: Any) -> Any:
-    """The client's leads that are found by a condition on something else."""
-    return Lead.select(*columns).where(checked(Lead.client == Param(Lead.client)), condition)
+def _found_by(condition: Any, client_id: Any, *columns: Any) -> Any:
+    """Select the client's leads that a condition on something else finds."""
+    return Lead.select(*columns).where(checked(Lead.client == client_id), condition)
 
 
-LEAD_BY_ID = Joint(lambda: _found_by(Lead.id == Param(Lead.id)).limit(1))
-LEAD_BY_ID_LOCKED = Prepared(lambda: locked(_found_by(Lead.id == Param(Lead.id))))
-LEAD_BY_EXTERNAL_ID_LOCKED = Prepared(
-    lambda: locked(_found_by(Lead.external_id == Param(Lead.external_id)))
-)
-LEADS_BY_ID = Prepared(lambda: _found_by(among(Lead.id)))
+@compiled
+def lead_by_id(client_id: Any, lead_id: Any) -> Any:
+    """Return the client's lead with an id."""
+    return _found_by(Lead.id == lead_id, client_id)
 
 
-def _latest_first(lead: Any) -> tuple[Any, ...]:
-    return lead.updated_at.desc(), lead.created_at.desc(), lead.id.desc()
+@compiled
+def lead_by_id_locked(client_id: Any, lead_id: Any) -> Any:
+    """Return the client's lead with an id, locked until the transaction ends."""
+    return locking(_found_by(Lead.id == lead_id, client_id))
 
 
-LEAD_BY_EMAIL = Prepared(
-    lambda: (
-        _found_by(Lead.email_key == Param(Lead.email_key)).order_by(*_latest_first(Lead)).limit(1)
-    )
-)
+@compiled
+def leads_by_id(client_id: Any, ids: Any) -> Any:
+    """Return the client's leads with any of these ids."""
+    return _found_by(among(Lead.id, ids), client_id)
 
 
-def _latest_of_each_email() -> Any:
-    place = fn.ROW_NUMBER().over(partition_by=[Lead.email_key], order_by=[*_latest_first(Lead)])
-    ranked = _found_by(among(Lead.email_key), Lead.id, place.alias("place"))
+@compiled
+def leads_by_external_id_locked(client_id: Any, external_ids: Any) -> Any:
+    """Return the client's leads with any of these external ids, locked in one order."""
+    query = _found_by(among(Lead.external_id, external_ids), client_id)
+    return locking(query.order_by(Lead.id))
+
+
+@compiled
+def latest_leads_by_email(client_id: Any, email_keys: Any) -> Any:
+    """Return for each of these emails the client's lead that was updated last."""
+    place = fn.ROW_NUMBER().over(partition_by=[Lead.email_key], order_by=[*Lead.latest_first()])
+    ranked = _found_by(among(Lead.email_key, email_keys), client_id, Lead.id, place.alias("place"))
     latest = Select((ranked,), (ranked.c.id,)).where(ranked.c.place == 1)
-    return _found_by(Lead.id.in_(latest))
+    return _found_by(Lead.id.in_(latest), client_id)
 
 
-LEADS_BY_EMAIL = Prepared(_latest_of_each_email)
-
-
-OWNERS_OF_EXTERNAL_IDS = Prepared(
-    lambda: _found_by(among(Lead.external_id), Lead.id, Lead.external_id)
-)
-
-
-def find(client_id: str, lead_id: str) -> Row:
-    """The client's lead with an id; raises LeadNotFound."""
-    lead = LEAD_BY_ID.row_or_none(client_id=client_id, id=lead_id)
+def find(client_id: str, lead_id: str) -> Lead:
+    """Return the client's lead with an id; raises LeadNotFound."""
+    lead: Lead | None = lead_by_id.first(client_id=client_id, lead_id=lead_id)
     if lead is None:
         raise LeadNotFound(f"id {lead_id}")
     return lead
 
 
-def find_named_or_none(client_id: str, booking: Row) -> Row | None:
-    """The lead a booking names: by its `lead_id` where given, else by its `lead_email`.
+def find_all(client_id: str, ids: list[str]) -> dict[str, Lead]:
+    """Return the client's leads with any of the ids, by id."""
+    if not ids:
+        return {}
+    return {lead.id: lead for lead in leads_by_id(client_id=client_id, ids=ids)}
 
-    Of several leads with the email, in any case, it is the one updated last.
+
+def find_named(client_id: str, bookings: list[dict[str, Any]]) -> list[Lead | None]:
+    """Return the lead that each booking names: by its `lead_id` if given, else by `lead_email`.
+
+    An email names, in any case, the lead that was updated last of those that have it.
     """
-    if booking.get("lead_id") is not None:
-        return LEAD_BY_ID.row_or_none(client_id=client_id, id=booking["lead_id"])
-    email_key = booking["lead_email"].lower()
-    return LEAD_BY_EMAIL.row_or_none(client_id=client_id, email_key=email_key)
+    ids, email_keys = set(), set()
+    for booking in bookings:
+        if booking.get("lead_id"):
+            ids.add(booking["lead_id"])
+        elif booking.get("lead_email"):
+            email_keys.add(booking["lead_email"].lower())
+    found = find_all(client_id, sorted(ids))
+    if email_keys:
+        for lead in latest_leads_by_email(client_id=client_id, email_keys=sorted(email_keys)):
+            found[lead.email_key] = lead
+    named = []
+    for booking in bookings:
+        name = booking.get("lead_id") or (booking.get("lead_email") or "").lower()
+        named.append(found.get(name))
+    return named
 
 
-def find_all_named(client_id: str, bookings: list[Row]) -> Callable[[Row], Row | None]:
-    """The leads that many bookings name, in two queries; returns how to find that of each."""
-    ids = {given["lead_id"] for given in bookings if given.get("lead_id")}
-    emails = {
-        given["lead_email"].lower()
-        for given in bookings
-        if given.get("lead_email") and not given.get("lead_id")
-    }
-    by_id = {row["id"]: row for row in LEADS_BY_ID.rows_among("id", ids, client_id=client_id)}
-    by_email = {
-        row["email_key"]: row
-        for row in LEADS_BY_EMAIL.rows_among("email_key", emails, client_id=client_id)
-    }
-
-    def find(booking: Row) -> Row | None:
-        if booking.get("lead_id") is not None:
-            return by_id.get(booking["lead_id"])
-        return by_email.get((booking.get("lead_email") or "").lower())
-
-    return find
-
-
-def naming(booking: Row) -> str:
-    """How a booking names its lead, for a person."""
+def naming(booking: dict[str, Any]) -> str:
+    """Say how a booking names its lead, for a person."""
     if booking.get("lead_id") is not None:
         return f"id {booking['lead_id']}"
     return f"email {booking['lead_email']}"
 
 
-def save(client_id: str, rows: list[Loaded]) -> list[RowResult | ServiceError]:
-    """Create leads, or update those with the `external_id`s given, each as if sent alone.
+def save(client_id: str, rows: list[Loaded]) -> list[Result]:
+    """Create leads, or update those that have the external ids given, each as if it came alone.
 
-    A row that fails has a ServiceError in place of its result.
+    The result of a row is the lead, or the error that refused it. A transaction stores up to 500
+    rows: a process killed half-way leaves whole leads, and the same rows sent again complete them.
     """
-    single = len(rows) == 1
-    stored = [_save_loaded(client_id, *rows[0])] if single else create_many(client_id, [*rows])
-    return [
-        one
-        if isinstance(one, ServiceError)
-        else RowResult(one[0], "created" if one[1] else "updated")
-        for one in stored
+    results: list[Result] = []
+    for part in in_turns(rows, LARGEST_GROUP):
+        results += _save_together(client_id, part)
+    return results
+
+
+@transaction
+def _save(client_id: str, rows: list[Loaded]) -> list[Result]:
+    """Insert all rows that are new, lock those that exist, then decide row by row."""
+    changes = ChangeSet(client_id, latest_change)
+    if any(loaded.valid.get("external_id") for loaded in rows):
+        _ = changes.latest  # is read before new rows count as the latest
+    candidates = [_new_lead(client_id, loaded) for loaded in rows]
+    stored = _insert_or_lock(client_id, [row for row in candidates if isinstance(row, Lead)])
+    results = [
+        candidate
+        if isinstance(candidate, InvalidRequest)
+        else _save_row(loaded, candidate, stored, changes)
+        for loaded, candidate in zip(rows, candidates, strict=True)
     ]
+    _write(changes)
+    return results
 
 
-def _save_loaded(client_id: str, given: Row, wrong: Row) -> Result:
+_save_together: GroupCommit[Loaded, Result] = GroupCommit(_save)
+
+
+def _insert_or_lock(client_id: str, candidates: list[Lead]) -> dict[str, Lead]:
+    """Insert the leads whose external id is free; returns the stored lead of each key.
+
+    The unique index decides. The rows go in one order everywhere, so that two arrays wait for each
+    other instead of deadlocking.
+    """
+    stored: dict[str, Lead] = {}
+    for lead in candidates:
+        stored.setdefault(_key(lead), lead)
+    new = sorted(stored.values(), key=lambda lead: lead.external_id or "")
+    if insert_unless_taken(new) == len(new):
+        return stored
+    external_ids = [lead.external_id for lead in new if lead.external_id]
+    found = leads_by_external_id_locked(client_id=client_id, external_ids=external_ids)
+    owners = {lead.external_id: lead for lead in found}
+    for external_id in external_ids:
+        owner = owners.get(external_id)
+        if owner is None:
+            del stored[external_id]  # it was given another external_id in between
+        elif owner.id != stored[external_id].id:
+            stored[external_id] = owner
+    return stored
+
+
+def _key(lead: Lead) -> str:
+    """What makes two rows of an array the same lead."""
+    return str(lead.external_id or lead.id)
+
+
+def _save_row(
+    loaded: Loaded, candidate: Lead, stored: dict[str, Lead], changes: ChangeSet
+) -> Result:
+    """Decide what becomes of one row: its own new lead, or an update of the lead stored."""
+    key = _key(candidate)
+    lead = stored.get(key)
+    if lead is None:
+        return Unavailable("The lead was being changed by another request. Please try again.")
+    if lead is candidate:
+        changes.record(lead.id, "lead_created", "Lead created", lead.created_at)
+        return RowResult(lead, "created")
     try:
-        if wrong:
-            raise InvalidRequest(wrong)
-        return create(client_id, given)
-    except ServiceError as error:
+        result = _change(lead, loaded.valid, changes, candidate.created_at)
+    except InvalidRequest as error:
+        return error
+    stored[key] = result.row
+    return result
+
+
+def _new_lead(client_id: str, loaded: Loaded) -> Lead | InvalidRequest:
+    """Make the lead that a row becomes unless its external id is taken."""
+    if loaded.wrong:
+        return InvalidRequest(loaded.wrong)
+    now = utc_now()
+    lead = Lead.of(
+        {**DEFAULTS, "id": new_id(), "client": client_id, "created_at": now, "updated_at": now}
+    )
+    try:
+        return _with_given(lead, loaded.valid)
+    except InvalidRequest as error:
         return error
 
 
 @transaction
-def create(client_id: str, given: Row) -> tuple[Row, bool]:
-    """Make a lead, or update the one with the `external_id` given; returns it and if it is new.
-
-    Raises InvalidRequest where `metadata` grows over its limits.
-    """
-    return _create(client_id, given)
-
-
-def create_many(client_id: str, rows: list[Judged]) -> list[Result]:
-    """Create leads, or update them, each as if it came alone; an error takes a failed one's place.
-
-    A transaction holds a part of them: killed half-way, this leaves leads whole.
-    """
-    return in_parts(_create_part, client_id, rows)
-
-
-@transaction
-def _create_part(client_id: str, rows: list[Judged]) -> list[Result]:
-    """Create leads in their order: new ones together, a known one once those before are stored."""
-    known = set(_owners(client_id, [given.get("external_id") for given, _ in rows]))
-    results: dict[int, Result] = {}
-    run: dict[int, Row] = {}
-    for index, (given, wrong) in enumerate(rows):
-        external_id = given.get("external_id")
-        try:
-            if wrong:
-                raise InvalidRequest(wrong)
-            if external_id in known:
-                results |= _create_run(client_id, run, rows)
-                run = {}
-                results[index] = alone(_create, client_id, given)
-            else:
-                run[index] = _new_lead(client_id, given)
-        except InvalidRequest as error:
-            results[index] = error
-        if external_id is not None:
-            known.add(external_id)
-    results |= _create_run(client_id, run, rows)
-    return [results[index] for index in range(len(rows))]
-
-
-def _create_run(client_id: str, run: dict[int, Row], rows: list[Judged]) -> dict[int, Result]:
-    """Create leads together; one whose external id was taken meanwhile is updated after all."""
-    free = _insert_free(client_id, run)
-    return {
-        index: (free[index], True) if index in free else alone(_create, client_id, rows[index][0])
-        for index in run
-    }
-
-
-def _insert_free(client_id: str, new: dict[int, Row]) -> dict[int, Row]:
-    """Store those of the leads whose external id was free, with their timeline entries."""
-    # In one order everywhere, so that two arrays wait for each other and do not deadlock.
-    INSERT_LEAD.run_many(sorted(new.values(), key=lambda lead: lead["external_id"] or ""))
-    owners = _owners(client_id, [lead["external_id"] for lead in new.values()])
-    free = {
-        index: lead
-        for index, lead in new.items()
-        if owners.get(lead["external_id"], lead["id"]) == lead["id"]
-    }
-    timeline.record_many([_created(lead) for lead in free.values()])
-    return free
-
-
-def _owners(client_id: str, external_ids: list[str | None]) -> dict[str, str]:
-    wanted = [external_id for external_id in external_ids if external_id is not None]
-    rows = OWNERS_OF_EXTERNAL_IDS.rows_among("external_id", wanted, client_id=client_id)
-    return {row["external_id"]: row["id"] for row in rows}
-
-
-def _created(lead: Row) -> Row:
-    return timeline.activity(
-        lead["client_id"], lead["id"], "lead_created", "Lead created", lead["created_at"]
-    )
-
-
-def _new_lead(client_id: str, given: Row) -> Row:
-    now = utc_now()
-    lead = _with_given(dict.fromkeys(EDITABLE) | {"source": SOURCE, "metadata": {}}, given)
-    return lead | {"id": new_id(), "client_id": client_id, "created_at": now, "updated_at": now}
-
-
-def _create(client_id: str, given: Row) -> tuple[Row, bool]:
-    lead = _new_lead(client_id, given)
-    if INSERT_LEAD.run(**lead):
-        timeline.write(_created(lead))
-        return lead, True
-    stored = LEAD_BY_EXTERNAL_ID_LOCKED.row_or_none(
-        client_id=client_id, external_id=lead["external_id"]
-    )
-    if stored is None:  # it was given another external_id in between
-        raise Unavailable("The lead was being changed by another request. Please try again.")
-    return _change(stored, given), False
-
-
-@transaction
-def update(client_id: str, lead_id: str, given: Row) -> Row:
+def update(client_id: str, lead_id: str, given: dict[str, Any]) -> Lead:
     """Change the fields given; raises LeadNotFound, InvalidRequest, ExternalIdConflict."""
-    lead = LEAD_BY_ID_LOCKED.row_or_none(client_id=client_id, id=lead_id)
+    lead = lead_by_id_locked.first(client_id=client_id, lead_id=lead_id)
     if lead is None:
         raise LeadNotFound(f"id {lead_id}")
-    return _change(lead, given)
+    changes = ChangeSet(client_id, latest_change)
+    changed: Lead = _change(lead, given, changes, utc_now()).row
+    try:
+        _write(changes)
+    except IntegrityError as error:
+        raise ExternalIdConflict(str(changed.external_id)) from error
+    return changed
 
 
-def list_leads(client_id: str, query: Row) -> tuple[list[Row], bool]:
-    """A page of the client's leads, latest updated first, and whether there are more."""
+def _write(changes: ChangeSet) -> None:
+    update_rows([*changes.rows.values()])
+    insert_activities(changes.activities)
+
+
+def list_leads(client_id: str, query: dict[str, Any]) -> tuple[list[Lead], bool]:
+    """Return a page of the client's leads, latest updated first, and whether there are more."""
     of_client = Lead.client == client_id
     select = Lead.select().where(checked(of_client) if "email" in query else of_client)
     if "email" in query:
@@ -275,52 +246,42 @@ def list_leads(client_id: str, query: Row) -> tuple[list[Row], bool]:
     if "search" in query:
         select = select.where(_matches(query["search"]))
     limit = query["limit"]
-    rows = fetch(
-        select.order_by(*_latest_first(Lead)).limit(limit + 1).offset(query["page"] * limit)
+    rows = rows_of(
+        select.order_by(*Lead.latest_first()).limit(limit + 1).offset(query["page"] * limit)
     )
     return rows[:limit], len(rows) > limit
 
 
-def _change(lead: Row, given: Row) -> Row:
+def _change(lead: Lead, given: dict[str, Any], changes: ChangeSet, at: datetime) -> RowResult:
+    """Add what the fields given change about a stored lead to the changes."""
     after = _with_given(lead, given)
-    changes = {
-        field: [lead[field], after[field]]
-        for field in EDITABLE
-        # As JSON, since to Python 1, 1.0 and True are equal.
-        if to_json(lead[field]) != to_json(after[field])
+    differences = {
+        field: [before, new]
+        for field in DEFAULTS
+        # Compared as JSON, since 1, 1.0 and True are equal in Python.
+        if orjson.dumps(before := getattr(lead, field))
+        != orjson.dumps(new := getattr(after, field))
     }
-    if not changes:
-        return lead
-    after["updated_at"] = timeline.instant_of_change(LATEST_CHANGE, lead["client_id"])
-    try:
-        UPDATE_LEAD.run(**after)
-    except IntegrityError as error:
-        raise ExternalIdConflict(after["external_id"]) from error
-    timeline.record(
-        lead["client_id"],
-        lead["id"],
-        "lead_updated",
-        "Lead updated",
-        after["updated_at"],
-        changes=changes,
-    )
-    return after
+    if not differences:
+        return RowResult(lead, "unchanged")
+    after.updated_at = changes.time_of(at)
+    changes.rows[after.id] = after
+    changes.record(lead.id, "lead_updated", "Lead updated", after.updated_at, changes=differences)
+    return RowResult(after, "updated")
 
 
-def _with_given(lead: Row, given: Row) -> Row:
-    """The lead with the fields given in place of its own; None clears, metadata is merged."""
-    fields = {field: value for field, value in given.items() if field in EDITABLE}
-    after = lead | fields
-    after["source"] = after["source"] or SOURCE
-    after["metadata"] = _merged(
-        {} if given.get("clear_metadata") else lead["metadata"], fields.get("metadata") or {}
-    )
-    after["email_key"] = after["email"] and after["email"].lower()
-    after["search_key"] = _search_key(after)
-    return after
+def _with_given(lead: Lead, given: dict[str, Any]) -> Lead:
+    """Copy the lead with the fields given; None clears a field, metadata is merged."""
+    data = lead.__data__ | {name: value for name, value in given.items() if name in DEFAULTS}
+    data["source"] = data["source"] or SOURCE
+    stored = {} if given.get("clear_metadata") else lead.metadata
+    data["metadata"] = _merged(stored, given.get("metadata") or {})
+    data["email_key"] = data["email"] and data["email"].lower()
+    data["search_key"] = _search_key(data)
+    return Lead.of(data)
 
 
-def _merged(stored: Row, given: Row) -> Row:
+def _merged(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     metadata = {key: value for key, value in (stored | given).items() if value is not None}
     if fault := metadata_fault(metadata):
         raise InvalidRequest({"metadata": [fault]})
@@ -341,10 +302,12 @@ def _is_phone_like(text: str) -> bool:
     )
 
 
-def _search_key(lead: Row) -> str:
+def _search_key(lead: dict[str, Any]) -> str:
+    """Fold name, email and phone of a lead into the text that is searched."""
     phone = lead["phone"] or ""
-    parts = (full_name(lead["first_name"], lead["last_name"]), lead["email"], phone)
-    return _fold(FIELD_SEPARATOR.join(part or "" for part in parts)) + PHONE_DIGITS + _digits(phone)
+    name = " ".join(filter(None, (lead["first_name"], lead["last_name"])))
+    text = FIELD_SEPARATOR.join((name, lead["email"] or "", phone))
+    return _fold(text) + PHONE_DIGITS + _digits(phone)
 
 
 def _matches(search: str) -> Any:

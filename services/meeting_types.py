@@ -1,54 +1,50 @@
-"""The kinds of meeting a client offers."""
+"""The kinds of meeting that a client offers."""
+
+from typing import Any
 
 from peewee import IntegrityError
 
-from database import Param, Prepared, Row, among, insert, transaction
+from database import transaction
+from database.queries import Insert, among, compiled
 from models import MeetingType, new_id
 from services.errors import NameTaken
 from times import utc_now
 
-INSERT_TYPE = insert(MeetingType)
-TYPE_BY_ID = Prepared(
-    lambda: MeetingType.select().where(
-        MeetingType.client == Param(MeetingType.client), MeetingType.id == Param(MeetingType.id)
-    )
-)
-TYPES_BY_ID = Prepared(
-    lambda: MeetingType.select().where(
-        MeetingType.client == Param(MeetingType.client), among(MeetingType.id)
-    )
-)
-TYPES_OF_CLIENT = Prepared(
-    lambda: (
-        MeetingType.select()
-        .where(MeetingType.client == Param(MeetingType.client))
-        .order_by(MeetingType.name)
-    )
-)
+insert = Insert(MeetingType)
+
+
+@compiled
+def types_by_id(client_id: Any, ids: Any) -> Any:
+    """Return the client's meeting types with any of these ids."""
+    return MeetingType.select().where(MeetingType.client == client_id, among(MeetingType.id, ids))
+
+
+@compiled
+def types_of_client(client_id: Any) -> Any:
+    """Return the client's meeting types by name."""
+    return MeetingType.select().where(MeetingType.client == client_id).order_by(MeetingType.name)
 
 
 @transaction
-def add(client_id: str, name: str) -> Row:
+def add(client_id: str, name: str) -> MeetingType:
     """Add a meeting type; raises NameTaken."""
-    row = {"id": new_id(), "client_id": client_id, "name": name, "created_at": utc_now()}
+    meeting_type = MeetingType.of(
+        {"id": new_id(), "client": client_id, "name": name, "created_at": utc_now()}
+    )
     try:
-        INSERT_TYPE.run(**row)
+        insert([meeting_type])
     except IntegrityError as error:
         raise NameTaken(f"There is a meeting type named {name!r} already.") from error
-    return row
+    return meeting_type
 
 
-def list_all(client_id: str) -> list[Row]:
-    """The client's meeting types, by name."""
-    return TYPES_OF_CLIENT.rows(client_id=client_id)
+def list_all(client_id: str) -> list[MeetingType]:
+    """Return the client's meeting types by name."""
+    return types_of_client(client_id=client_id)
 
 
-def find_or_none(client_id: str, meeting_type_id: str) -> Row | None:
-    """The client's meeting type with an id."""
-    return TYPE_BY_ID.row_or_none(client_id=client_id, id=meeting_type_id)
-
-
-def find_all(client_id: str, ids: list[str]) -> dict[str, Row]:
-    """The client's meeting types with any of the ids, by id."""
-    rows = TYPES_BY_ID.rows_among("id", ids, client_id=client_id)
-    return {row["id"]: row for row in rows}
+def find_all(client_id: str, ids: list[str]) -> dict[str, MeetingType]:
+    """Return the client's meeting types with any of the ids, by id."""
+    if not ids:
+        return {}
+    return {row.id: row for row in types_by_id(client_id=client_id, ids=ids)}

@@ -1,154 +1,224 @@
 """Meetings as they are stored: finding one, listing many, counting them."""
 
 from collections.abc import Callable
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from peewee import JOIN, Tuple, fn
 
-from database import Param, Plain, Prepared, Row, checked, db, literal, locked
+from database import db
+from database.queries import Compiled, Update, checked, compiled, literal, locking
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
-from services import leads, timeline
+from services import leads, meeting_types, timeline, users
 from services.errors import MeetingNotFound
-from services.many import Joint
+from services.results import RowResult
+from services.timeline import ChangeSet
+from times import format_instant, utc_now
 
-Key = tuple[str, Any, str]  # of a row in a list: the order, the instant it goes by, the id
+Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
+
+# The columns that stay as they were when the meeting was logged.
+FIXED = {"id", "client", "lead", "external_calendar_provider", "source", "created_at"}
+# The columns that responses show.
+SHOWN = [field for field in Meeting._meta.sorted_fields if field is not Meeting.matched_emails]
+
+update_rows = Update(Meeting, FIXED)
+latest_change = timeline.latest_change(Meeting)
 
 
-class LockedMeeting(Meeting):
-    """The meetings that a statement has locked first, under the name it gives them."""
-
-    class Meta:
-        table_name = "locked"
-
-
-# The columns of a meeting that answers are made of.
-ANSWERED = [field for field in Meeting._meta.sorted_fields if field is not Meeting.matched_emails]
-
-
-def with_host_and_type(model: Any, columns: list[Any], *more: Any) -> Any:
-    """A query of meetings, each with its host and its type, whatever either is."""
+def _with_host_and_type() -> Any:
+    """Select meetings, each with its host and its type."""
     return (
-        model.select(
-            *columns,
-            User.email.alias("host_email"),
-            User.first_name.alias("host_first_name"),
-            User.last_name.alias("host_last_name"),
-            MeetingType.name.alias("meeting_type_name"),
-            *more,
+        Meeting.select(
+            *SHOWN,
+            *(User.id, User.email, User.first_name, User.last_name),
+            *(MeetingType.id, MeetingType.name),
         )
-        .join(User, JOIN.LEFT_OUTER, on=(model.host == User.id))
-        .switch(model)
-        .join(MeetingType, JOIN.LEFT_OUTER, on=(model.meeting_type == MeetingType.id))
+        .join(User, JOIN.LEFT_OUTER, on=(Meeting.host == User.id))
+        .switch(Meeting)
+        .join(MeetingType, JOIN.LEFT_OUTER, on=(Meeting.meeting_type == MeetingType.id))
     )
 
 
-def locked_with_lead(query: Any) -> Any:
-    """The meetings of a query, locked until the transaction ends, with host, type and lead.
-
-    They are locked before anything is joined to them, so that what is joined fits them as they are
-    once whoever held the lock is done.
-    """
-    return (
-        with_host_and_type(
-            LockedMeeting,
-            LockedMeeting._meta.sorted_fields,
-            Lead.email.alias("lead_email"),
-            Lead.first_name.alias("lead_first_name"),
-            Lead.last_name.alias("lead_last_name"),
-            Lead.phone.alias("lead_phone"),
-        )
-        .switch(LockedMeeting)
-        .join(Lead, on=(LockedMeeting.lead == Lead.id))
-        .with_cte(locked(query).cte("locked"))
+@compiled
+def meeting_by_id(client_id: Any, meeting_id: Any) -> Any:
+    """Return the client's meeting with an id, with its host and type."""
+    return _with_host_and_type().where(
+        checked(Meeting.client == client_id), Meeting.id == meeting_id
     )
 
 
-MEETING_BY_ID = Joint(
-    lambda: (
-        with_host_and_type(Meeting, ANSWERED)
-        .where(checked(Meeting.client == Param(Meeting.client)), Meeting.id == Param(Meeting.id))
-        .limit(1)
-    )
-)
-MEETING_BY_ID_LOCKED = Prepared(
-    lambda: locked_with_lead(
-        Meeting.select().where(
-            checked(Meeting.client == Param(Meeting.client)), Meeting.id == Param(Meeting.id)
-        )
-    )
-)
+@compiled
+def meeting_by_id_locked(client_id: Any, meeting_id: Any) -> Any:
+    """Return the client's meeting with an id, locked until the transaction ends."""
+    query = Meeting.select().where(checked(Meeting.client == client_id), Meeting.id == meeting_id)
+    return locking(query)
 
 
-LATEST_CHANGE = timeline.latest_change(Meeting)
-
-
-def instant_of_change(client_id: str) -> datetime:
-    """The `updated_at` of a meeting that changes now: later than that of any other."""
-    return timeline.instant_of_change(LATEST_CHANGE, client_id)
-
-
-def find(client_id: str, meeting_id: str, lock: bool = False) -> Row:
-    """The client's meeting with an id, with `lock` until the transaction ends.
-
-    Raises MeetingNotFound.
-    """
-    prepared = MEETING_BY_ID_LOCKED if lock else MEETING_BY_ID
-    meeting = prepared.row_or_none(client_id=client_id, id=meeting_id)
+def find(client_id: str, meeting_id: str) -> Meeting:
+    """Return the client's meeting with an id, with its host and type; raises MeetingNotFound."""
+    meeting: Meeting | None = meeting_by_id.first(client_id=client_id, meeting_id=meeting_id)
     if meeting is None:
         raise MeetingNotFound(meeting_id)
     return meeting
 
 
+def find_locked(client_id: str, meeting_id: str) -> Meeting:
+    """Return the client's meeting with an id, locked until the transaction ends.
+
+    Its host and type come with it. Raises MeetingNotFound.
+    """
+    meeting: Meeting | None = meeting_by_id_locked.first(client_id=client_id, meeting_id=meeting_id)
+    if meeting is None:
+        raise MeetingNotFound(meeting_id)
+    add_host_and_type(client_id, [meeting], {})
+    return meeting
+
+
+def add_host_and_type(client_id: str, locked: list[Meeting], known: dict[str, Any]) -> None:
+    """Give locked meetings their hosts and types; `known` has some of these by id.
+
+    They are read after the lock. Joined to the locking query they could be those of an older
+    version: having waited for the lock, PostgreSQL reads the meeting again, but not what is joined.
+    """
+    for name, find_all in (("host", users.find_by_id), ("meeting_type", meeting_types.find_all)):
+        ids = {meeting.__data__[name] for meeting in locked} - {None} - known.keys()
+        found = find_all(client_id, sorted(ids)) if ids else {}
+        for meeting in locked:
+            key = meeting.__data__[name]
+            meeting.__rel__[name] = found.get(key) or known.get(key)
+
+
+# ----------------------------------------------------------------------------- what bookings set
+
+
+def defaults_for(lead: Lead) -> dict[str, Any]:
+    """The columns that a booking sets and a replay changes, each with its default for a lead.
+
+    Times, host, type and status aside, this is the one list of them.
+    """
+    return {
+        "title": None,
+        "timezone": "UTC",
+        "meeting_url": None,
+        "location_type": "video",
+        "location_details": None,
+        "description": None,
+        "attendee_name": lead.full_name,
+        "attendee_email": lead.email,
+        "attendee_phone": lead.phone,
+        "additional_attendees": [],
+    }
+
+
+BOOKED = tuple(defaults_for(Lead.of({})))
+
+
+def change(meeting: Meeting, after: Meeting, reason: str | None, changes: ChangeSet) -> RowResult:
+    """Add what differs between a meeting and its changed copy to the changes, with an activity.
+
+    A move of the times is added to the meeting's reschedules, with its reason.
+    """
+    if after.__data__ == meeting.__data__:
+        return RowResult(meeting, "unchanged")
+    changes.rows[after.id] = after
+    differences = timeline.changes_between(_described(meeting), _described(after))
+    if not differences:  # a replay named the lead by another email, which callers do not see
+        return RowResult(after, "unchanged")
+    after.updated_at = changes.time_of(utc_now())
+    verb = "updated"
+    if "starts_at" in differences or "ends_at" in differences:
+        verb = "rescheduled"
+        after.reschedules = [*meeting.reschedules, _move(meeting, after, reason)]
+    changes.record(
+        meeting.lead_id,
+        f"meeting_{verb}",
+        f"Meeting {verb}: {after.title}",
+        after.updated_at,
+        description=reason,
+        meeting_id=meeting.id,
+        changes=differences,
+    )
+    return RowResult(after, "updated")
+
+
+def _move(before: Meeting, after: Meeting, reason: str | None) -> dict[str, Any]:
+    return {
+        "from": _times(before),
+        "to": _times(after),
+        "reason": reason,
+        "at": format_instant(after.updated_at),
+    }
+
+
+def _times(meeting: Meeting) -> dict[str, Any]:
+    return {
+        "starts_at": format_instant(meeting.starts_at),
+        "ends_at": format_instant(meeting.ends_at),
+    }
+
+
+def _described(meeting: Meeting) -> dict[str, Any]:
+    """The fields of a meeting that a replay may change, as callers name and see them."""
+    return {
+        **{name: meeting.__data__[name] for name in BOOKED},
+        **_times(meeting),
+        "host_email": meeting.host and meeting.host.email,
+        "meeting_type_id": meeting.meeting_type_id,
+        "external_event_id": meeting.external_event_id,
+        "status": meeting.shown_status,
+    }
+
+
 # --------------------------------------------------------------------------------- lists, counts
 
 
-def _of_external_event() -> Any:
-    """Meetings by the id of their booking elsewhere, present or past, and by half a pair."""
+def _is_external_event(client_id: Any, external_event_id: Any) -> Any:
+    """Meetings by the id of their booking, present or past, also if logged with half a pair."""
     half = Meeting.alias()
     return Meeting.id.in_(
         ExternalEvent.select(ExternalEvent.meeting).where(
-            ExternalEvent.client == Param(ExternalEvent.client),
-            ExternalEvent.event_id == Param(ExternalEvent.event_id, "external_event_id"),
+            ExternalEvent.client == client_id, ExternalEvent.event_id == external_event_id
         )
         | half.select(half.id).where(
-            checked(half.client == Param(Meeting.client)),
-            half.external_event_id == Param(Meeting.external_event_id),
+            checked(half.client == client_id),
+            half.external_event_id == external_event_id,
             half.external_calendar_provider.is_null(),
         )
     )
 
 
-def _of_host() -> Any:
+def _is_of_host(client_id: Any, host_email: Any) -> Any:
     host = User.alias()
     return Meeting.host == host.select(host.id).where(
-        host.client == Param(User.client), host.email_key == Param(User.email_key, "host_email")
+        host.client == client_id, host.email_key == host_email
     )
 
 
-FILTERS: dict[str, Callable[[], Any]] = {
-    "lead_id": lambda: Meeting.lead == Param(Meeting.lead),
-    "host_id": lambda: Meeting.host == Param(Meeting.host),
-    "lead_email": lambda: Meeting.lead.in_(
-        Lead.select(Lead.id).where(
-            checked(Lead.client == Param(Lead.client)),
-            Lead.email_key == Param(Lead.email_key, "lead_email"),
-        )
+def _is_of_lead_email(client_id: Any, lead_email: Any) -> Any:
+    return Meeting.lead.in_(
+        Lead.select(Lead.id).where(checked(Lead.client == client_id), Lead.email_key == lead_email)
+    )
+
+
+# The condition of each filter, made of placeholders for the client and for the filter's value.
+FILTERS: dict[str, Callable[[Any, Any], Any]] = {
+    "lead_id": lambda client_id, value: Meeting.lead == value,
+    "host_id": lambda client_id, value: Meeting.host == value,
+    "lead_email": _is_of_lead_email,
+    "host_email": _is_of_host,
+    "external_calendar_provider": lambda client_id, value: (
+        Meeting.external_calendar_provider == value
     ),
-    "host_email": _of_host,
-    "external_calendar_provider": lambda: (
-        Meeting.external_calendar_provider == Param(Meeting.external_calendar_provider)
-    ),
-    "external_event_id": _of_external_event,
-    "starts_after": lambda: Meeting.starts_at >= Param(Meeting.starts_at, "starts_after"),
-    "starts_before": lambda: Meeting.starts_at < Param(Meeting.starts_at, "starts_before"),
-    "updated_after": lambda: Meeting.updated_at >= Param(Meeting.updated_at, "updated_after"),
-    "settled_before": lambda: Meeting.updated_at < Param(Meeting.updated_at, "settled_before"),
+    "external_event_id": _is_external_event,
+    "starts_after": lambda client_id, value: Meeting.starts_at >= value,
+    "starts_before": lambda client_id, value: Meeting.starts_at < value,
+    "updated_after": lambda client_id, value: Meeting.updated_at >= value,
+    "settled_before": lambda client_id, value: Meeting.updated_at < value,
 }
-# What leaves few of a client's meetings: they are found by this, whatever else is asked of them. A
-# host may have most of them.
-FEW = {"lead_id", "lead_email", "external_event_id"}
+# These filters leave few of a client's meetings, so the meetings are found by them, whatever the
+# others are. A host may hold most of the meetings.
+SELECTIVE = {"lead_id", "lead_email", "external_event_id"}
 ORDERS = {
     "starts_at": (Meeting.starts_at, False),
     "-starts_at": (Meeting.starts_at, True),
@@ -156,95 +226,100 @@ ORDERS = {
 }
 
 
-def list_meetings(client_id: str, query: Row) -> tuple[list[Row], Key | None]:
-    """A page of the client's meetings, and the key to go on from where there are more.
+def list_meetings(client_id: str, query: dict[str, Any]) -> tuple[list[Meeting], Key | None]:
+    """Return a page of the client's meetings, and the key to go on from if there are more.
 
     `query` has `order` and `limit`, and perhaps `cursor` (the key of the last row seen), `status`
-    (as shown) and the filters above. In the order of `updated_at` nothing is shown that a change
-    still under way could come before, so whoever reads on from the last row misses none.
+    (as shown) and the filters above. In the order of `updated_at` it shows no change that one in
+    progress could still precede, so a caller that reads on from the last row misses none.
     """
     order, limit = query["order"], query["limit"]
-    values = {**query, "client_id": client_id, "limit": limit + 1}
+    values = _filter_values(query)
     if order == "updated_at" and (settled_before := db.settled_before()):
         values["settled_before"] = settled_before
-    _, values["cursor_at"], values["cursor_id"] = query.get("cursor", (order, None, None))
-    filters = frozenset(values.keys() & FILTERS.keys())
-    rows = _page(filters, query.get("status"), order, "cursor" in query).rows(**_keyed(values))
+    page = _page(frozenset(values), query.get("status"), order, "cursor" in query)
+    if "cursor" in query:
+        _, values["cursor_at"], values["cursor_id"] = query["cursor"]
+    rows = page(client_id=client_id, limit=limit + 1, **values)
     if len(rows) <= limit:
         return rows, None
     last = rows[limit - 1]
-    return rows[:limit], (order, last[ORDERS[order][0].name], last["id"])
+    return rows[:limit], (order, getattr(last, ORDERS[order][0].name), last.id)
 
 
-def list_of_lead(client_id: str, lead_id: str, query: Row) -> tuple[list[Row], Key | None]:
-    """A page of a lead's meetings, as `list_meetings` returns it; raises LeadNotFound."""
+def list_of_lead(
+    client_id: str, lead_id: str, query: dict[str, Any]
+) -> tuple[list[Meeting], Key | None]:
+    """Return a page of a lead's meetings like `list_meetings`; raises LeadNotFound."""
     rows, next_key = list_meetings(client_id, {**query, "lead_id": lead_id})
-    if not rows:  # the lead has no meeting, or there is no such lead
+    if not rows:  # the lead may have no meetings, or may not exist
         leads.find(client_id, lead_id)
     return rows, next_key
 
 
-def count_by_status(client_id: str, query: Row) -> dict[str, int]:
-    """How many of the meetings that pass the filters are shown with each status."""
-    prepared = _counts(frozenset(query.keys() & FILTERS.keys()), query.get("status"))
+def count_by_status(client_id: str, query: dict[str, Any]) -> dict[str, int]:
+    """Count the meetings that pass the filters by the status shown."""
+    values = _filter_values(query)
     counts: dict[str, int] = {}
-    for row in prepared.rows(**_keyed({**query, "client_id": client_id})):
-        confirmed = row["status"] == "scheduled" and row["confirmed_by_lead"]
-        shown = "confirmed" if confirmed else row["status"]
-        counts[shown] = counts.get(shown, 0) + row["count"]
+    rows = _counts(frozenset(values), query.get("status")).tuples(client_id=client_id, **values)
+    for status, is_confirmed, count in rows:
+        shown = "confirmed" if status == "scheduled" and is_confirmed else status
+        counts[shown] = counts.get(shown, 0) + count
     return counts
 
 
-def _keyed(values: Row) -> Row:
-    """The values with the emails as they are compared."""
+def _filter_values(query: dict[str, Any]) -> dict[str, Any]:
+    """The values of the filters, with emails as they are compared."""
+    values = {name: query[name] for name in FILTERS if name in query}
     for name in ("lead_email", "host_email"):
         if name in values:
             values[name] = values[name].lower()
     return values
 
 
-# The shapes a query can take are few in practice; of the rest, the least used is built again.
+# Few of the possible queries are used in practice; the least used of them is built again.
 @lru_cache(maxsize=256)
 def _page(
     filters: frozenset[str], statuses: frozenset[str] | None, order: str, after_cursor: bool
-) -> Prepared:
-    def build() -> Any:
-        field, descending = ORDERS[order]
-        query = with_host_and_type(Meeting, ANSWERED).where(*_conditions(filters, statuses))
+) -> Compiled:
+    def build(client_id: Any, limit: Any, **values: Any) -> Any:
+        column, descending = ORDERS[order]
+        keys = (column, Meeting.id)
+        query = _with_host_and_type().where(*_conditions(client_id, filters, statuses, values))
         if after_cursor:
-            key = Tuple(field, Meeting.id)
-            cursor = Tuple(Param(field, "cursor_at"), Param(Meeting.id, "cursor_id"))
+            key, cursor = Tuple(*keys), Tuple(values["cursor_at"], values["cursor_id"])
             query = query.where(key < cursor if descending else key > cursor)
-        keys = (field, Meeting.id)
-        return query.order_by(*(key.desc() if descending else key for key in keys)).limit(
-            Plain("limit")
-        )
+        return query.order_by(*(key.desc() if descending else key for key in keys)).limit(limit)
 
-    # A lead's latest or next are read off an index, however many it has.
-    return Joint(build) if filters == {"lead_id"} and statuses is None else Prepared(build)
+    cursor = ("cursor_at", "cursor_id") if after_cursor else ()
+    return Compiled(build, ("client_id", "limit", *filters, *cursor))
 
 
 @lru_cache(maxsize=256)
-def _counts(filters: frozenset[str], statuses: frozenset[str] | None) -> Prepared:
-    return Prepared(
-        lambda: (
-            Meeting.select(
-                Meeting.status, Meeting.confirmed_by_lead, fn.COUNT(Meeting.id).alias("count")
-            )
-            .where(*_conditions(filters, statuses))
+def _counts(filters: frozenset[str], statuses: frozenset[str] | None) -> Compiled:
+    def build(client_id: Any, **values: Any) -> Any:
+        return (
+            Meeting.select(Meeting.status, Meeting.confirmed_by_lead, fn.COUNT(Meeting.id))
+            .where(*_conditions(client_id, filters, statuses, values))
             .group_by(Meeting.status, Meeting.confirmed_by_lead)
         )
-    )
+
+    return Compiled(build, ("client_id", *filters))
 
 
-def _conditions(filters: frozenset[str], statuses: frozenset[str] | None) -> list[Any]:
-    of_client = Meeting.client == Param(Meeting.client)
-    conditions = [checked(of_client) if filters & FEW else of_client]
-    conditions += [FILTERS[name]() for name in sorted(filters)]
+def _conditions(
+    client_id: Any,
+    filters: frozenset[str],
+    statuses: frozenset[str] | None,
+    values: dict[str, Any],
+) -> list[Any]:
+    of_client = Meeting.client == client_id
+    conditions = [checked(of_client) if filters & SELECTIVE else of_client]
+    conditions += [FILTERS[name](client_id, values[name]) for name in sorted(filters)]
     if statuses is not None:
         conditions.append(_is_shown_as(statuses))
         if not statuses & {"scheduled", "confirmed"}:
-            # Says so in the words of the index that holds only those.
+            # Repeats the condition of the index that holds only these meetings.
             conditions.append(Meeting.status != literal("scheduled"))
     return conditions
 

@@ -1,11 +1,12 @@
-"""The database's migrations: which there are, which are applied, and applying them."""
+"""The database's migrations: listing and applying them."""
 
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 from playhouse.migrations import Runner
 
-from database import Row, db
+from database import db
 from services.errors import Unavailable
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
@@ -13,14 +14,14 @@ UPGRADE_COMMAND = "flask --app app db upgrade"
 
 
 def upgrade() -> list[str]:
-    """Apply what is pending, one process at a time; returns the names applied."""
+    """Apply the pending migrations, one process at a time; returns the names applied."""
     db.prepare_storage()
     with db.exclusively():
         return list(_runner().up())
 
 
-def status() -> list[Row]:
-    """Every migration in order, as `{"name", "applied_at"}`; None where it is pending."""
+def status() -> list[dict[str, Any]]:
+    """Return every migration in order, as `{"name", "applied_at"}`; None if it is pending."""
     db.prepare_storage()
     return [
         {"name": step.name, "applied_at": step.applied and step.applied.astimezone(UTC)}

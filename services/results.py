@@ -1,17 +1,24 @@
-"""What services are given of a request's rows, and what they return for each."""
+"""What services take and return for the rows of a request: one, or many of an array."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from services.errors import ServiceError
+
+Details = dict[Any, Any]  # field → sentences; nested fields nest, list items by index
 
 
 class Loaded(NamedTuple):
-    """A row as its schema loaded it: the valid fields, and field → sentences for the others."""
+    """One object of a body: its valid fields, and what is wrong with the others."""
 
     valid: dict[str, Any]
-    wrong: dict[Any, Any]
+    wrong: Details
 
 
 class RowResult(NamedTuple):
-    """A stored row and what the request did to it: `created`, `updated` or `unchanged`."""
+    """A stored row and what the request did to it."""
 
     row: Any
-    effect: str
+    effect: Literal["created", "updated", "unchanged"]
+
+
+Result = RowResult | ServiceError

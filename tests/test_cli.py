@@ -183,8 +183,8 @@ def test_the_demo_keeps_keys_that_it_did_not_create(app, run):
 
 
 def test_a_database_that_lacks_migrations_is_reported_in_one_line(app, run, tmp_path):
-    with using(f"sqlite:///{tmp_path / 'new.db'}"):
-        result = app.test_cli_runner().invoke(args=["clients", "list"])
+    with using(f"sqlite:///{tmp_path / 'new.db'}") as other:
+        result = other.test_cli_runner().invoke(args=["clients", "list"])
 
     assert result.exit_code == 1
     assert "flask --app app db upgrade" in result.output
@@ -192,8 +192,8 @@ def test_a_database_that_lacks_migrations_is_reported_in_one_line(app, run, tmp_
 
 
 def test_an_unreachable_database_is_reported_in_one_line(app, run):
-    with using("postgresql://nobody@127.0.0.1:1/none"):
-        result = app.test_cli_runner().invoke(args=["clients", "list"])
+    with using("postgresql://nobody@127.0.0.1:1/none") as other:
+        result = other.test_cli_runner().invoke(args=["clients", "list"])
 
     assert result.exit_code == 1
     assert "cannot be reached" in result.output

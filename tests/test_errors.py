@@ -7,6 +7,7 @@ import pytest
 from conftest import booking
 
 import database
+from database.queries import rows_of
 from models import ApiKey
 from services import clients
 
@@ -99,7 +100,7 @@ def test_revoking_one_key_of_a_client_stops_only_that_key_and_at_once(api):
     row, second_key = clients.create_key(api.client_id)
     assert api.get("/leads", headers={"X-API-Key": second_key}).status_code == 200
 
-    clients.revoke_key(row["id"])
+    clients.revoke_key(row.id)
     database.release()
 
     assert api.get("/leads", headers={"X-API-Key": second_key}).json["code"] == "invalid_api_key"
@@ -107,11 +108,11 @@ def test_revoking_one_key_of_a_client_stops_only_that_key_and_at_once(api):
 
 
 def test_only_the_hash_of_a_key_is_stored(api):
-    stored = database.fetch(ApiKey.select().where(ApiKey.client == api.client_id))
+    stored = rows_of(ApiKey.select().where(ApiKey.client == api.client_id))
     database.release()
 
-    assert api.key not in json.dumps(stored, default=str)
-    assert re.fullmatch("[0-9a-f]{64}", stored[0]["key_hash"])
+    assert api.key not in str([row.__data__ for row in stored])
+    assert re.fullmatch("[0-9a-f]{64}", stored[0].key_hash)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from test_lead_meetings import ITEM_KEYS
 from test_replay import set_status
 
 import database
-from services import users
+from services import outcomes, users
 
 
 def log(api, day, event, **changes):
@@ -286,15 +286,15 @@ def test_the_change_feed_holds_back_changes_behind_an_uncommitted_one(
         pytest.skip("SQLite has one writer, so changes commit in order")
     slow, fast = log(api, 1, "slow"), log(api, 2, "fast")
     written, commit = threading.Event(), threading.Event()
-    record = __import__("services.timeline").timeline.record
+    insert = outcomes.insert_activities
 
-    def record_slowly(*args, **kwargs):
-        record(*args, **kwargs)
-        if kwargs.get("meeting_id") == slow["id"]:
+    def insert_slowly(activities):
+        insert(activities)
+        if activities[0].meeting_id == slow["id"]:
             written.set()
             commit.wait(5)
 
-    monkeypatch.setattr("services.timeline.record", record_slowly)
+    monkeypatch.setattr(outcomes, "insert_activities", insert_slowly)
     path = f"/api/public/meetings/{slow['id']}/cancel"
     thread = threading.Thread(
         target=lambda: app.test_client().post(path, headers={"X-API-Key": api.key})

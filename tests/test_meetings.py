@@ -133,7 +133,7 @@ def test_every_field_is_stored_and_returned(api, lead, host, meeting_type):
             location_type="in_person",
             location_details=" 200 Park Avenue ",
             host_email="pepper.POTTS@example.com",
-            meeting_type_id=meeting_type["id"],
+            meeting_type_id=meeting_type.id,
             attendee_email="happy@example.com",
             attendee_phone="555",
             additional_attendees=[
@@ -150,11 +150,11 @@ def test_every_field_is_stored_and_returned(api, lead, host, meeting_type):
     full = item(api, meeting)
     assert {key: full[key] for key in MEETING_KEYS} == meeting
     assert full["host"] == {
-        "id": host["id"],
+        "id": host.id,
         "name": "Pepper Potts",
         "email": "Pepper.Potts@example.com",
     }
-    assert full["meeting_type_id"] == meeting_type["id"]
+    assert full["meeting_type_id"] == meeting_type.id
     assert full["location_details"] == "200 Park Avenue"
     assert full["attendee_phone"] == "555"
     assert full["description"] == "Confirmation and reminder emails"
@@ -306,7 +306,7 @@ class TestHostAndMeetingType:
 
         answer = api.post(
             "/meetings",
-            json=booking(host_email=theirs["email"], meeting_type_id=their_type["id"], title=""),
+            json=booking(host_email=theirs.email, meeting_type_id=their_type.id, title=""),
         )
 
         assert answer.status_code == 400
@@ -318,9 +318,9 @@ class TestHostAndMeetingType:
         assert answer.status_code == 400
 
     def test_an_inactive_host_gets_no_new_meetings_but_keeps_existing_ones(self, api, lead, host):
-        with_host = booking(host_email=host["email"])
+        with_host = booking(host_email=host.email)
         first = api.post("/meetings", json=with_host).json["meeting"]
-        users.set_active(api.client_id, host["email"], False)
+        users.set_active(api.client_id, host.email, False)
         database.release()
 
         replay = api.post("/meetings", json=with_host | {"title": "Changed"})
@@ -336,13 +336,13 @@ class TestHostAndMeetingType:
         self, api, lead, host
     ):
         users.add(api.client_id, "happy@example.com", "Happy", "Hogan")
-        first = booking(external_event_id="a", host_email=host["email"])
+        first = booking(external_event_id="a", host_email=host.email)
         api.post("/meetings", json=first)
         moved = booking(
             external_event_id="b", previous_external_event_id="a", host_email="happy@example.com"
         )
         after = api.post("/meetings", json=moved).json["meeting"]
-        users.set_active(api.client_id, host["email"], False)
+        users.set_active(api.client_id, host.email, False)
         database.release()
 
         late = api.post("/meetings", json=first)
@@ -350,9 +350,9 @@ class TestHostAndMeetingType:
         assert (late.status_code, late.json["meeting"]) == (200, after)
 
     def test_an_inactive_host_is_kept_when_the_booking_gets_a_new_id(self, api, lead, host):
-        with_host = booking(external_event_id="a", host_email=host["email"])
+        with_host = booking(external_event_id="a", host_email=host.email)
         api.post("/meetings", json=with_host)
-        users.set_active(api.client_id, host["email"], False)
+        users.set_active(api.client_id, host.email, False)
         database.release()
 
         moved = api.post(
@@ -364,10 +364,10 @@ class TestHostAndMeetingType:
 
     def test_a_replay_cannot_assign_an_inactive_host(self, api, lead, host):
         api.post("/meetings", json=booking())
-        users.set_active(api.client_id, host["email"], False)
+        users.set_active(api.client_id, host.email, False)
         database.release()
 
-        answer = api.post("/meetings", json=booking(host_email=host["email"]))
+        answer = api.post("/meetings", json=booking(host_email=host.email))
 
         assert answer.status_code == 400
 

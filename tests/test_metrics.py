@@ -11,11 +11,11 @@ import time
 from uuid import uuid4
 
 import pytest
-from conftest import booking, hold_write_lock
+from conftest import booking, hold_write_lock, save_lead
 from server import Server, copy_house
 
 import database
-from services import clients, leads
+from services import clients
 
 MEETINGS = "/api/public/meetings"
 LIST = "/api/public/leads/<uuid:lead_id>/meetings"
@@ -64,9 +64,9 @@ def run_python(house):
 def tony(app):
     """A lead and its client's key."""
     client, key = clients.create(f"Client {uuid4()}")
-    lead, _ = leads.create(client["id"], {"first_name": "Tony", "email": "tony@example.com"})
+    lead = save_lead(client.id, first_name="Tony", email="tony@example.com")
     database.release()
-    return lead["id"], key
+    return lead.id, key
 
 
 def read(server):

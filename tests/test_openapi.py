@@ -189,8 +189,8 @@ def test_what_a_key_opens_says_so():
 
 
 def test_an_answer_that_is_not_as_described_is_noticed(api, lead, monkeypatch):
-    """What every other test leans on: `api` holds each answer against the document."""
-    monkeypatch.setattr("schemas.LeadResponse.dump", lambda schema, row: {"id": row["id"]})
+    """Every other test relies on this: `api` checks each response against the document."""
+    monkeypatch.setattr("schemas.LeadResponse.dump", lambda schema, row: {"id": row.id})
 
     with pytest.raises(jsonschema_rs.ValidationError, match="is a required property"):
         api.get(f"/leads/{lead['id']}")

@@ -6,13 +6,13 @@ import time
 from uuid import uuid4
 
 import pytest
-from conftest import booking, hold_write_lock
+from conftest import booking, hold_write_lock, save_lead
 from server import Server, copy_house
 
 import database
-from database import fetch
+from database.queries import rows_of
 from models import Activity, Meeting
-from services import clients, leads
+from services import clients
 
 MEETINGS = "/api/public/meetings"
 
@@ -28,7 +28,7 @@ def server(app, database_url):
 def key(app):
     client, key = clients.create(f"Client {uuid4()}")
     for name in ("tony", "pepper"):
-        leads.create(client["id"], {"first_name": name, "email": f"{name}@example.com"})
+        save_lead(client.id, first_name=name, email=f"{name}@example.com")
     database.release()
     return key
 
@@ -36,14 +36,14 @@ def key(app):
 def stored(key):
     """Return the ids of the client's meetings, and those in its `meeting_scheduled` entries."""
     client_id = clients.authenticate(key)
-    meetings = fetch(Meeting.select(Meeting.id).where(Meeting.client == client_id))
-    scheduled = fetch(
+    meetings = rows_of(Meeting.select(Meeting.id).where(Meeting.client == client_id))
+    scheduled = rows_of(
         Activity.select(Activity.meeting).where(
             Activity.client == client_id, Activity.activity_type == "meeting_scheduled"
         )
     )
     database.release()
-    return sorted(row["id"] for row in meetings), sorted(row["meeting_id"] for row in scheduled)
+    return sorted(row.id for row in meetings), sorted(row.meeting_id for row in scheduled)
 
 
 def test_sixty_four_concurrent_identical_bookings_create_one_meeting(server, key):

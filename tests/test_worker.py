@@ -8,10 +8,11 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
-from conftest import booking, hold_write_lock
+from conftest import booking, hold_write_lock, save_lead
 from server import Server
 
 from services import clients, leads
+from services.results import Loaded
 
 BODY_BYTES = 8 * 1024 * 1024  # the longest body that the worker waits for
 
@@ -35,7 +36,7 @@ def alone(app, database_url):
 @pytest.fixture
 def key(app):
     client, key = clients.create(f"Client of {time.time_ns()}")
-    leads.create(client["id"], {"first_name": "Tony", "email": "tony@example.com"})
+    save_lead(client.id, first_name="Tony", email="tony@example.com")
     return key
 
 
@@ -106,7 +107,7 @@ class TestASlowCaller:
         """The response is longer than what the system buffers for a connection."""
         client_id = clients.authenticate(key)
         long = {"first_name": "Tony", "metadata": {f"k{n}": "x" * 600 for n in range(100)}}
-        leads.create_many(client_id, [(long, {})] * 200)
+        leads.save(client_id, [Loaded(long, {})] * 200)
         get = f"GET /api/public/leads?limit=200 HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
             caller.sendall(get.encode())

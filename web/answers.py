@@ -155,7 +155,7 @@ def serve_file(file: File) -> Response:
 def write_json(status: int, body: dict[str, Any]) -> Response:
     """Respond with a JSON body; datetimes must be aware and in UTC."""
     try:
-        text = orjson.dumps(body, option=JSON_OPTIONS)
+        text = orjson.dumps(body, format_instant, JSON_OPTIONS)
     except TypeError:
         # Only the name of a refused field can hold an unpaired surrogate: escape it as JSON does.
         line = json.dumps(body, ensure_ascii=False, default=format_instant) + "\n"

@@ -10,9 +10,9 @@ from marshmallow import Schema, ValidationError
 
 from bases import OptionalRequest, Query, Request
 from fields import clean
+from scheduling import in_turns
 from services.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from services.results import Loaded
-from scheduling import in_turns
 
 BODY_BYTES = 1024 * 1024
 ARRAY_BYTES = 8 * 1024 * 1024

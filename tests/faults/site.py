@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import psycopg
-from conftest import using
+from conftest import save_lead, using
 
-from services import clients, leads, migrations
+from services import clients, migrations
 
 
 class StoredMeeting(NamedTuple):
@@ -73,7 +73,7 @@ def new_site(url: str, through: str | None = None) -> Site:
         migrations.upgrade()
         client, key = clients.create("Stark Industries")
         people = [
-            leads.create(client["id"], {"first_name": name, "email": f"{name}@example.com"})[0]
+            save_lead(client.id, first_name=name, email=f"{name}@example.com")
             for name in ("tony", "pepper", "happy", "rhodey", "peter")
         ]
-    return Site(through or url, key, [lead["id"] for lead in people], url)
+    return Site(through or url, key, [lead.id for lead in people], url)

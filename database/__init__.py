@@ -1,0 +1,136 @@
+"""The database: one handle for SQLite and PostgreSQL, and write transactions.
+
+What differs between the two databases is in `sqlite.py` and `postgres.py`; no other module asks
+which of them is in use.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import wraps
+from importlib import import_module
+from typing import Any, ParamSpec, TypeVar
+
+from peewee import DatabaseProxy, PeeweeException
+
+from database.pool import PoolTimeout
+from database.sqlite import Sqlite
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# How often a transaction is run that loses a deadlock or cannot be serialized.
+ATTEMPTS = 5
+RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+
+
+class Selection:
+    """Which database is in use."""
+
+    def __init__(self, database: Any = None) -> None:
+        self.database = database
+
+
+DEFAULT = Selection()
+selected: ContextVar[Selection] = ContextVar("database", default=DEFAULT)
+
+
+class Handle(DatabaseProxy):
+    """The database of the models: the one selected in this context, else the default.
+
+    An application selects its own for each of its requests and commands, so that two applications
+    in one process never meet.
+    """
+
+    @property
+    def obj(self) -> Any:
+        """The database itself."""
+        return selected.get().database
+
+    @obj.setter
+    def obj(self, database: Any) -> None:
+        """Keep nothing: see `use` and `select`."""
+
+
+db: Any = Handle()
+
+
+def connect_to(url: str, pool_size: int, timeout_seconds: float) -> Any:
+    """Return the database of a URL (`sqlite:///path` or `postgresql://…`) without opening it.
+
+    It opens at most `pool_size` connections in this process. A call that finds them all in use, or
+    a row or the database locked, waits `timeout_seconds` at most.
+    """
+    if url.startswith("sqlite:///"):
+        return Sqlite(url.removeprefix("sqlite:///"), pool_size, timeout_seconds)
+    # PostgreSQL's driver takes 12 MiB, so it is loaded only where it is needed.
+    postgres = import_module("database.postgres")
+    return postgres.Postgres(url, pool_size, timeout_seconds)
+
+
+def use(database: Any) -> None:
+    """Make a database the default: for code that runs outside requests, such as tests."""
+    DEFAULT.database = database
+
+
+def select(selection: Selection) -> None:
+    """Make a database the one of this context, until `deselect`."""
+    selected.set(selection)
+
+
+def deselect() -> None:
+    """Give this thread's connection back, if it has one, and return to the default database."""
+    db.close()
+    selected.set(DEFAULT)
+
+
+def release() -> None:
+    """Give this thread's connection, if it has one, back to the pool."""
+    db.close()
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether the database was unreachable, locked, full or shutting down, so that a retry helps.
+
+    An error that follows from another, such as a failed rollback, counts as the other.
+    """
+    return any(
+        isinstance(cause, PoolTimeout) or db.obj.is_temporary(cause) for cause in causes(error)
+    )
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, the error that caused it, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def transaction(function: Callable[P, R]) -> Callable[P, R]:
+    """Run the function in a write transaction, again from its start after a deadlock.
+
+    The function must therefore have no effect that outlives a rollback. Called within another
+    transaction it becomes part of that one.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        database = selected.get().database
+        if database.in_transaction():
+            return function(*args, **kwargs)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with database.write_transaction():
+                    return function(*args, **kwargs)
+            except PeeweeException as error:
+                if attempt == ATTEMPTS or not _is_retryable(error):
+                    raise
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    return run
+
+
+def _is_retryable(error: BaseException) -> bool:
+    return any(getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES for cause in causes(error))

@@ -1,0 +1,184 @@
+"""PostgreSQL through psycopg 3. Loaded only when DATABASE_URL names one."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+from peewee import PostgresqlDatabase
+from psycopg.pq import TransactionStatus
+from psycopg.types.string import TextLoader
+
+from database.pool import Pool, driver_errors
+
+# SQLSTATE classes and codes that mean "not now" rather than "not like this": connection lost (08),
+# transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
+# time-out intervened (57), system error (58), read-only standby (25006).
+TEMPORARY = ("08", "40", "53", "55", "57", "58", "25006")
+APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_activity
+MIGRATION_LOCK = 0x6E787221  # any number that no other program on the database uses
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that gives up a server which accepts bytes but never answers.
+
+    `statement_timeout` does not help there: the server that keeps it has stopped.
+    """
+
+    patience_seconds = 5.0
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Drive one exchange with the server, for `patience_seconds` unless told otherwise."""
+        try:
+            return super().wait(gen, interval, timeout or self.patience_seconds)
+        except psycopg.OperationalError:
+            # The server ends every exchange, also one that fails. While the exchange is active,
+            # the time-out ended it, and its answer may still come: this connection is of no use.
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.pgconn.finish()
+            raise
+
+
+class Postgres(Pool, PostgresqlDatabase):
+    """PostgreSQL through psycopg 3."""
+
+    field_types = {**PostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
+    native_types = frozenset({"BOOL", "INSTANT"})
+    # Does not conflict with the lock that a foreign key takes on the row it refers to.
+    row_lock = "FOR NO KEY UPDATE"
+    may_come_back = True  # a server that does not answer may be starting
+
+    def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
+        super().__init__(
+            url, prefer_psycopg3=True, pool_size=pool_size, timeout_seconds=timeout_seconds
+        )
+
+    def open(self) -> PatientConnection:
+        """Open a connection: UTC session, bounded waits, durable commits, ids as text."""
+        connection = PatientConnection.connect(
+            self.database,
+            autocommit=True,
+            connect_timeout=max(2, round(self.timeout_seconds)),
+            client_encoding="utf8",
+        )
+        # The server's own limits answer first and say why; this one is for a server that is silent.
+        connection.patience_seconds = self.timeout_seconds + 1
+        # Plans are made once, for all values: a plan for one client's values would depend on how
+        # many of its rows the last ANALYZE saw, and be made again each time.
+        connection.execute(
+            "SELECT set_config(name, value, false) FROM (VALUES"
+            " ('timezone', 'UTC'), ('synchronous_commit', 'on'), ('statement_timeout', %(wait)s),"
+            " ('lock_timeout', %(wait)s), ('idle_in_transaction_session_timeout', %(wait)s),"
+            " ('plan_cache_mode', 'force_generic_plan'), ('application_name', %(name)s)"
+            ") AS settings (name, value)",
+            {"wait": f"{round(self.timeout_seconds * 1000)}ms", "name": APPLICATION_NAME},
+        )
+        connection.adapters.register_loader("uuid", TextLoader)
+        self.server_version = connection.info.server_version
+        return connection
+
+    def is_usable(self, connection: PatientConnection) -> bool:
+        """Whether an idle connection still works, told without a round trip.
+
+        A server that went away left an end of file, perhaps after a notice; each read takes one.
+        """
+        try:
+            connection.pgconn.consume_input()
+            connection.pgconn.consume_input()
+        except psycopg.OperationalError:
+            return False
+        return not connection.closed
+
+    def is_reusable(self, connection: PatientConnection) -> bool:
+        """Whether a returned connection has no transaction left open."""
+        return connection.pgconn.transaction_status == TransactionStatus.IDLE
+
+    @contextmanager
+    def write_transaction(self) -> Iterator[None]:
+        """Run the block in a transaction."""
+        try:
+            with self.atomic():
+                yield
+        finally:
+            self.close()
+
+    def insert_sql(self, table: str, columns: list[str]) -> str:
+        """An INSERT whose rows `write_rows` gives as JSON: one value, whatever their number."""
+        names = ", ".join(columns)
+        rows = f"json_populate_recordset(NULL::{table}, %s)"
+        return f"INSERT INTO {table} ({names}) SELECT {names} FROM {rows}"  # noqa: S608
+
+    def update_sql(self, table: str, columns: list[str], keys: list[str]) -> str:
+        """An UPDATE by `keys` whose rows `write_rows` gives as JSON."""
+        settings = ", ".join(f"{name} = new.{name}" for name in columns)
+        conditions = " AND ".join(f"{table}.{name} = new.{name}" for name in keys)
+        rows = f"json_populate_recordset(NULL::{table}, %s) AS new"
+        return f"UPDATE {table} SET {settings} FROM {rows} WHERE {conditions}"  # noqa: S608
+
+    def write_rows(self, sql: str, columns: list[str], rows: list[list[Any]]) -> int:
+        """Run an INSERT or UPDATE for rows; returns how many rows it wrote."""
+        named = [dict(zip(columns, row, strict=True)) for row in rows]
+        return int(self.execute_sql(sql, (orjson.dumps(named).decode(),)).rowcount)
+
+    def is_among(self, column: Any, values: Any) -> tuple[Any, ...]:
+        """The parts of a condition that the column has one of a list of values."""
+        kind = "uuid" if column.field_type == "UUID" else "text"
+        return column, "= ANY(", values, f"::{kind}[])"
+
+    def list_value(self, values: list[str]) -> list[str]:
+        """A list as a query takes it, as one value whatever its length."""
+        return values
+
+    def prepare_storage(self) -> None:
+        """Nothing to do: the administrator of the server made the database."""
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep a second migration, perhaps on another machine, out until this one is done."""
+        self.execute_sql("SET lock_timeout = 0; SET statement_timeout = 0")
+        self.connection().patience_seconds = 3600.0
+        self.execute_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+        try:
+            yield
+        finally:
+            # The session ends, and with it the lock and the lifted limits.
+            with driver_errors:
+                self.connection().close()
+            self.close()
+
+    @staticmethod
+    def is_temporary(error: BaseException) -> bool:
+        """Whether an error of the driver says that trying again may help."""
+        if not isinstance(error, psycopg.Error):
+            return False
+        if error.sqlstate is None:
+            return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return error.sqlstate.startswith(TEMPORARY)
+
+    def settled_before(self) -> datetime:
+        """The instant before which every change that will ever appear is visible already.
+
+        Transactions may commit in another order than that of the times they wrote. A reader that
+        went on from the latest time it saw would skip a change that had not committed yet. But a
+        transaction takes its times after it began, so everything older than the oldest transaction
+        in progress is settled. The clocks of the machines must agree, as NTP keeps them.
+        """
+        [(settled_before,)] = self.fetch(
+            "SELECT least(min(xact_start), statement_timestamp()) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = %s"
+            " AND pid <> pg_backend_pid()",
+            (APPLICATION_NAME,),
+        )
+        settled: datetime = settled_before
+        return settled
+
+    def dump_command(self, file: Path) -> str:
+        """The shell command that writes a backup to a file, without the password."""
+        where = psycopg.conninfo.conninfo_to_dict(self.database)
+        public = {name: value for name, value in where.items() if "password" not in name}
+        dbname = psycopg.conninfo.make_conninfo("", **public)
+        return shlex.join(["pg_dump", "--format=custom", f"--file={file}", f"--dbname={dbname}"])

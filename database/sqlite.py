@@ -1,0 +1,242 @@
+"""SQLite in WAL mode: every acknowledged commit is on disk, and writers queue in the process."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from peewee import OperationalError, SqliteDatabase
+
+from database.pool import FifoSemaphore, Observe, Pool, PoolTimeout, driver_errors
+from scheduling import USES_GEVENT, run_in_thread
+
+R = TypeVar("R")
+
+COPIED_PAGES = 1000  # in a step of a backup: 4 MB, then a Ctrl-C is heard
+LOCK_POLL_SECONDS = 0.001  # how often a writer asks whether another process holds the lock
+PROGRESS_STEPS = 20_000  # of SQLite's virtual machine, about 0.3 ms
+LONG_SECONDS = (
+    0.003  # a query that runs longer moves to a thread; a page of 200 meetings takes 1 ms
+)
+
+PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": "on",
+    "cache_size": -512,  # KiB of each connection; the system's cache serves the rest
+}
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+TEMPORARY = LOCKED | {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+}
+
+
+class Sqlite(Pool, SqliteDatabase):
+    """SQLite through Python's own driver."""
+
+    field_types = {**SqliteDatabase.field_types, "INSTANT": "TEXT"}
+    native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
+    row_lock = None  # the write transaction is the lock
+    may_come_back = False  # a file that cannot be opened now will not open later
+
+    def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
+        self._writer = FifoSemaphore(1)
+        self._begin_by = 0.0  # until when the writer of this process waits for those of others
+        self._long_at = 0.0  # the CPU time at which the running query counts as long; 0 for never
+        super().__init__(
+            path, lock_type="IMMEDIATE", pool_size=pool_size, timeout_seconds=timeout_seconds
+        )
+
+    def open(self) -> sqlite3.Connection:
+        """Open the file, once no other process locks it."""
+        return self._when_unlocked(self._open_now)
+
+    def _open_now(self) -> sqlite3.Connection:
+        # SQLite's own way to wait blocks the thread and sleeps up to 100 ms: see `_when_unlocked`.
+        connection = sqlite3.connect(
+            self.database, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for name, value in PRAGMAS.items():
+                connection.execute(f"PRAGMA {name} = {value}")
+        except BaseException:
+            connection.close()
+            raise
+        if USES_GEVENT:
+            connection.set_progress_handler(self._is_long, PROGRESS_STEPS)
+        return connection
+
+    def is_usable(self, connection: sqlite3.Connection) -> bool:
+        """Whether an idle connection still works: a file always does."""
+        return True
+
+    def is_reusable(self, connection: sqlite3.Connection) -> bool:
+        """Whether a returned connection has no transaction left open."""
+        return not connection.in_transaction
+
+    @contextmanager
+    def write_transaction(self) -> Iterator[None]:
+        """Run the block in a transaction, after the other writers of this process.
+
+        A caller that waits for its turn holds no connection, so reads go on meanwhile.
+        """
+        deadline = time.monotonic() + self.timeout_seconds
+        if not self._writer.acquire(self.timeout_seconds):
+            raise PoolTimeout("the other writers did not finish in time")
+        self._begin_by = deadline
+        try:
+            with self.atomic():
+                yield
+        finally:
+            self.close()
+            self._begin_by = 0.0
+            self._writer.release()
+
+    def begin(self, lock_type: str | None = None) -> None:
+        """Begin a transaction, once the writers of other processes are done."""
+        self._when_unlocked(super().begin, lock_type, deadline=self._begin_by)
+
+    def _when_unlocked(
+        self, call: Callable[..., R], *arguments: Any, deadline: float | None = None
+    ) -> R:
+        """Return the result of a call as soon as no lock of another process is in its way.
+
+        SQLite's own wait sleeps longer and longer while newcomers get in. Asking every millisecond
+        finds a gap between them sooner.
+        """
+        deadline = deadline or time.monotonic() + self.timeout_seconds
+        while True:
+            try:
+                return call(*arguments)
+            except (OperationalError, sqlite3.OperationalError) as error:
+                if error_code(error) not in LOCKED or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOCK_POLL_SECONDS)
+            if self.observe:
+                self.observe(LOCK_POLL_SECONDS)
+
+    def run_query(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
+        """Run a query on the connection of this thread and return all its rows.
+
+        SQLite blocks the thread that asks it. A query that turns out to be long is interrupted and
+        run again in a thread of its own; in a transaction it is not, since others wait for that.
+        """
+        if self.in_transaction():
+            rows: list[tuple[Any, ...]] = self.execute_sql(sql, values).fetchall()
+            return rows
+        self._long_at = time.thread_time() + LONG_SECONDS
+        try:
+            return self._when_unlocked(super().run_query, sql, values)
+        except (OperationalError, sqlite3.OperationalError) as error:
+            if error_code(error) != sqlite3.SQLITE_INTERRUPT:
+                raise
+        finally:
+            self._long_at = 0.0
+        return self._run_in_thread(sql, values)
+
+    def _run_in_thread(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
+        connection = self.connection()
+        connection.set_progress_handler(None, 0)
+        try:
+            return run_in_thread(lambda: connection.execute(sql, values).fetchall())
+        finally:
+            connection.set_progress_handler(self._is_long, PROGRESS_STEPS)
+
+    def _is_long(self) -> bool:
+        """Whether the running query is to be interrupted.
+
+        SQLite counts the steps of a cached statement over all its runs, so it may ask during a
+        short query, too. Only the CPU time that the query has taken tells.
+        """
+        return 0.0 < self._long_at < time.thread_time()
+
+    def time_calls(self, observe: Observe) -> None:
+        """Tell `observe` the seconds of each call of the driver and of each wait for a turn."""
+        super().time_calls(observe)
+        self._writer.observe_wait = observe
+
+    def insert_sql(self, table: str, columns: list[str]) -> str:
+        """An INSERT whose values `write_rows` gives row by row."""
+        places = ", ".join("?" * len(columns))
+        return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
+
+    def update_sql(self, table: str, columns: list[str], keys: list[str]) -> str:
+        """An UPDATE by `keys` whose values, of columns and keys, `write_rows` gives row by row."""
+        settings = ", ".join(f"{name} = ?" for name in columns)
+        conditions = " AND ".join(f"{name} = ?" for name in keys)
+        return f"UPDATE {table} SET {settings} WHERE {conditions}"  # noqa: S608
+
+    def write_rows(self, sql: str, columns: list[str], rows: list[list[Any]]) -> int:
+        """Run an INSERT or UPDATE for rows; returns how many rows it wrote."""
+        with driver_errors:
+            cursor = self.cursor()
+            cursor.executemany(sql, rows)
+        return int(cursor.rowcount)
+
+    def is_among(self, column: Any, values: Any) -> tuple[Any, ...]:
+        """The parts of a condition that the column has one of a list of values."""
+        return column, "IN (SELECT value FROM json_each(", values, "))"
+
+    def list_value(self, values: list[str]) -> str:
+        """A list as a query takes it, as one value whatever its length."""
+        return json.dumps(values)
+
+    def prepare_storage(self) -> None:
+        """Make the folder of the database file, so that a first migration can create the file."""
+        Path(self.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep a second migration out; SQLite has one writer anyway."""
+        yield
+
+    @staticmethod
+    def is_temporary(error: BaseException) -> bool:
+        """Whether an error of the driver says that trying again may help."""
+        return isinstance(error, sqlite3.Error) and error_code(error) in TEMPORARY
+
+    def settled_before(self) -> None:
+        """No bound: with one writer at a time, changes commit in the order of their times."""
+
+    def dump_command(self, file: Path) -> None:
+        """No program is needed for a backup: `copy_to` makes it."""
+
+    def copy_to(self, file: Path) -> None:
+        """Write the database as it is now into an empty file, while readers and writers go on.
+
+        The copy goes in steps (https://www.sqlite.org/backup.html). After another process has
+        written, a step would begin the whole copy anew and never end under load. The read
+        transaction around all steps prevents that; in WAL mode nobody waits for it.
+        """
+        source = f"{Path(self.database).absolute().as_uri()}?mode=rw"  # else it would be created
+        with (
+            driver_errors,
+            closing(sqlite3.connect(source, self.timeout_seconds, uri=True)) as ours,
+            closing(sqlite3.connect(file, isolation_level=None)) as copy,
+        ):
+            copy.execute("PRAGMA journal_mode = off")  # a copy that failed half-way is thrown away
+            copy.execute("PRAGMA synchronous = off")  # the file is synced as a whole
+            ours.isolation_level = None
+            ours.execute("BEGIN")
+            ours.execute("SELECT 1 FROM sqlite_master").fetchone()  # takes the snapshot
+            ours.backup(copy, pages=COPIED_PAGES)
+
+
+def error_code(error: BaseException | None) -> int:
+    """SQLite's primary result code of an error or its cause; SQLITE_OK if there is none."""
+    while error is not None:
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        if code:
+            return code & 0xFF  # an extended code has the primary one in its low byte
+        error = error.__cause__ or error.__context__
+    return sqlite3.SQLITE_OK

@@ -1,0 +1,302 @@
+"""Queries: how many a request takes, and that none reads a whole table."""
+
+import itertools
+import re
+from datetime import timedelta
+
+import pytest
+from conftest import booking, using
+
+from database import db
+from models import Activity, ExternalEvent, Meeting, new_id
+from services import bookings, clients, leads, meetings, timeline, users
+from services.results import Loaded
+from times import utc_now
+
+
+class TestCounts:
+    def test_a_first_booking_takes_six(self, api, lead, count_queries):
+        with count_queries() as queries:
+            api.post("/meetings", json=booking())
+
+        # key, lead, external event, latest change, meeting, activity
+        assert len(queries) == 6, queries
+
+    def test_an_identical_replay_takes_four(self, api, lead, count_queries):
+        api.post("/meetings", json=booking())
+
+        with count_queries() as queries:
+            api.post("/meetings", json=booking())
+
+        assert len(queries) == 4, queries  # key, lead, external event (taken), its meeting
+
+    def test_every_query_names_the_client(self, api, lead, count_queries):
+        meeting = booking(host_email="a@b.co", meeting_type_id=new_id())
+        with count_queries() as queries:
+            api.post("/meetings", json=meeting)
+            api.post("/meetings", json=booking())
+            api.post("/meetings", json=booking(title="x"))
+            api.get(f"/leads/{lead['id']}/meetings")
+            api.get(f"/leads/{lead['id']}/history")
+            api.get("/leads?search=x&email=y")
+            api.patch(f"/leads/{lead['id']}", json={"company": "x"})
+
+        assert len(queries) > 20
+        for query in queries:
+            assert "client_id" in query
+
+
+def _seed(leads_count, meetings_count):
+    """Make a client with many leads and meetings; returns ids of some."""
+    owner = clients.create(f"Seeded {new_id()}")[0].id
+    host = users.add(owner, "host@example.com", "A", "B").id
+    now = utc_now()
+    statuses = ["scheduled"] * 97 + ["cancelled", "completed", "no_show"]
+    people = []
+    for n in range(leads_count):
+        given = {"first_name": f"Lead {n}", "email": f"lead{n}@example.com"}
+        people.append(leads._new_lead(owner, Loaded(given, {})))
+        people[-1].updated_at = now + timedelta(seconds=n)
+    booked = []
+    for n in range(meetings_count):
+        lead = people[n % leads_count]
+        data = bookings.NO_VALUES | meetings.defaults_for(lead)
+        data |= {
+            "id": new_id(),
+            "client": owner,
+            "lead": lead.id,
+            "title": "Seeded",
+            "starts_at": now + timedelta(minutes=n),
+            "ends_at": now + timedelta(minutes=n + 30),
+            "external_calendar_provider": "ghl" if n % 1000 else None,
+            "external_event_id": f"seeded-{n}",
+            "matched_emails": [],
+            "reschedules": [],
+            "source": "api",
+            "host": host if n % 500 == 0 else None,
+            "status": statuses[n % 100],
+            "confirmed_by_lead": n % 2 == 0,
+            "created_at": now,
+            "updated_at": now + timedelta(seconds=n),
+        }
+        booked.append(Meeting.of(data))
+    events = [
+        ExternalEvent.of(
+            {
+                "client": owner,
+                "provider": "ghl",
+                "event_id": meeting.external_event_id,
+                "meeting": meeting.id,
+            }
+        )
+        for meeting in booked
+        if meeting.external_calendar_provider
+    ]
+    activity = dict.fromkeys(Activity._meta.fields) | {
+        "client": owner,
+        "activity_type": "meeting_scheduled",
+        "title": "Seeded",
+        "actor_type": "api",
+        "created_at": now,
+    }
+    activities = [
+        Activity.of(activity | {"lead": meeting.lead_id, "meeting": meeting.id})
+        for meeting in booked[:20_000]
+    ]
+    for insert, rows in (
+        (leads.insert_unless_taken, people),
+        (bookings.insert_meetings, booked),
+        (bookings.insert_unless_taken, events),
+        (timeline.insert_activities, activities),
+    ):
+        for start in range(0, len(rows), 5000):
+            with db.atomic():
+                insert(rows[start : start + 5000])
+    db.execute_sql("ANALYZE")
+    return owner, people[0].id, booked[50]
+
+
+@pytest.fixture(scope="session")
+def explain(kind, app, database_url):
+    """`explain(query)`: the plan of a compiled query, for a client with 100,000 meetings."""
+    with using(database_url, db_timeout_seconds=60):
+        owner, lead_id, meeting = _seed(leads_count=5000, meetings_count=100_000)
+    values = {
+        "client_id": owner,
+        "lead_id": lead_id,
+        "lead_email": "lead7@example.com",
+        "email_keys": ["lead7@example.com"] * 9,
+        "ids": [new_id()] * 9,
+        "event_ids": ["a"] * 9,
+        "external_ids": ["a"] * 9,
+        "host_email": "host@example.com",
+        "external_calendar_provider": "ghl",
+        "external_event_id": "seeded-50",
+        "provider": "ghl",
+        "event_id": "seeded-50",
+        "limit": 51,
+        "offset": 0,
+        "meeting_id": meeting.id,
+        "cursor_id": meeting.id,
+        **dict.fromkeys(("starts_after", "updated_after", "cursor_at"), meeting.starts_at),
+        **dict.fromkeys(
+            ("starts_before", "settled_before"), meeting.starts_at + timedelta(hours=2)
+        ),
+    }
+
+    def explain(query, **given):
+        """The plan for all values, as the service uses it; with a `client_id`, the plan for it."""
+        bound = values | given
+        statement = query.statement(bound)
+        bound = statement.bind(bound)
+        if kind == "sqlite":
+            rows = db.execute_sql("EXPLAIN QUERY PLAN " + statement.sql, bound).fetchall()
+        elif "client_id" in given:
+            db.execute_sql("SET plan_cache_mode = force_custom_plan")
+            rows = db.execute_sql("EXPLAIN " + statement.sql, bound).fetchall()
+            db.execute_sql("SET plan_cache_mode = force_generic_plan")
+        else:
+            numbers = itertools.count(1)
+            numbered = re.sub("%s", lambda _: f"${next(numbers)}", statement.sql)
+            rows = db.execute_sql("EXPLAIN (GENERIC_PLAN) " + numbered).fetchall()
+        db.close()
+        return "\n".join(str(row[-1]) for row in rows)
+
+    return explain
+
+
+# A client has few hosts and types. Joined from the left they may be read whole; the tables that
+# grow may not.
+WHOLE_TABLE = (
+    r"Seq Scan on (meetings|leads|external_events|activities)|SCAN (t1|t4|t5|t6)\b(?! LEFT-JOIN)"
+)
+# The indexes of all leads or meetings of a client.
+OF_ALL = r"(leads|meetings)_client_id_(updated|starts)_at"
+PRIMARY = "sqlite_autoindex_"
+PAGES = [
+    *((frozenset({name}), None) for name in meetings.FILTERS if name != "host_id"),
+    (frozenset(), None),
+    (frozenset(), frozenset({"confirmed"})),
+    (frozenset(), frozenset({"cancelled"})),
+    (frozenset(), frozenset({"completed", "no_show"})),
+    (frozenset({"starts_after", "starts_before"}), frozenset({"scheduled"})),
+    (frozenset({"updated_after", "settled_before"}), None),
+]
+
+
+class TestPlans:
+    """No query reads a whole table, except the search through a client's leads."""
+
+    @pytest.mark.parametrize(("filters", "statuses"), PAGES, ids=str)
+    @pytest.mark.parametrize("order", meetings.ORDERS)
+    @pytest.mark.parametrize("after_cursor", [False, True])
+    def test_no_filter_or_order_of_meetings_reads_a_whole_table(
+        self, explain, filters, statuses, order, after_cursor
+    ):
+        plan = explain(meetings._page(filters, statuses, order, after_cursor))
+
+        assert not re.search(WHOLE_TABLE, plan), plan
+
+    @pytest.mark.parametrize("order", meetings.ORDERS)
+    def test_without_filters_the_order_is_that_of_an_index(self, explain, order):
+        plan = explain(meetings._page(frozenset(), None, order, True))
+
+        assert f"meetings_client_id_{order.strip('-')}_id" in plan, plan
+        assert not re.search(r"Sort|TEMP B-TREE", plan), plan
+
+    @pytest.mark.parametrize(
+        ("filters", "statuses", "index"),
+        [
+            ({"lead_id"}, None, "meetings_lead_id_starts_at_id"),
+            ({"lead_email"}, None, "leads_email_key_client_id"),
+            ({"host_email"}, None, "meetings_of_host"),
+            ({"external_event_id"}, None, "meetings_of_half_a_pair"),
+            (set(), {"cancelled"}, "meetings_with_outcome"),
+        ],
+        ids=str,
+    )
+    def test_a_selective_filter_has_its_own_index(self, explain, filters, statuses, index):
+        plan = explain(
+            meetings._page(
+                frozenset(filters), statuses and frozenset(statuses), "-starts_at", False
+            )
+        )
+
+        assert index in plan, plan
+
+    @pytest.mark.parametrize(
+        ("filters", "statuses"),
+        [
+            ({"lead_id"}, None),
+            ({"lead_email"}, None),
+            ({"host_email"}, None),
+            ({"external_event_id"}, None),
+            (set(), {"completed", "no_show"}),
+        ],
+        ids=str,
+    )
+    def test_statistics_of_few_meetings_read_only_those(self, explain, filters, statuses):
+        """Statistics of all of a client's meetings read them all."""
+        plan = explain(meetings._counts(frozenset(filters), statuses and frozenset(statuses)))
+
+        assert not re.search(WHOLE_TABLE, plan), plan
+
+    @pytest.mark.parametrize(
+        ("query", "index"),
+        [
+            (timeline.activities_of_lead, "activities_lead_id_id"),
+            (leads.leads_by_external_id_locked, "leads_external_id_client_id"),
+            (leads.latest_leads_by_email, "leads_email_key_client_id"),
+            (leads.latest_leads_by_email, PRIMARY + "leads"),
+            (leads.leads_by_id, PRIMARY + "leads"),
+            (bookings.owners_locked, PRIMARY + "external_events"),
+            (bookings.owners_locked, PRIMARY + "meetings"),
+            (bookings.owner_of_pair, PRIMARY + "external_events"),
+            (meetings.latest_change, "meetings_client_id_updated_at_id"),
+            (leads.latest_change, "leads_client_id_updated_at"),
+        ],
+        ids=lambda value: getattr(value, "__name__", value),
+    )
+    def test_bookings_and_histories_use_an_index(self, explain, kind, query, index):
+        plan = explain(query)
+
+        if kind == "postgresql" and index.startswith(PRIMARY):
+            index = index.removeprefix(PRIMARY) + "_pkey"
+        assert index in plan, plan
+        assert not re.search(WHOLE_TABLE, plan), plan
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            leads.leads_by_id,
+            leads.lead_by_id,
+            leads.latest_leads_by_email,
+            leads.leads_by_external_id_locked,
+            bookings.owners_locked,
+            bookings.owner_of_pair,
+            meetings.meeting_by_id,
+            meetings.meeting_by_id_locked,
+        ],
+        ids=lambda query: query.__name__,
+    )
+    def test_a_row_is_not_searched_among_all_rows_of_its_client(self, explain, query):
+        """Nor by a planner that takes the rows of an unknown client for a handful."""
+        plan = explain(query, client_id=new_id())
+
+        assert not re.search(OF_ALL, plan), plan
+
+    @pytest.mark.parametrize("selective", sorted(meetings.SELECTIVE))
+    @pytest.mark.parametrize("more", [None, "starts_after", "updated_after", "settled_before"])
+    @pytest.mark.parametrize("statuses", [None, frozenset({"confirmed"}), frozenset({"no_show"})])
+    def test_a_selective_filter_is_not_applied_to_all_meetings_of_a_client(
+        self, explain, selective, more, statuses
+    ):
+        """In every order, with and without a cursor, for a client known to the planner or not."""
+        filters = frozenset({selective, more} - {None})
+        for order in meetings.ORDERS:
+            for after_cursor in (False, True):
+                page = meetings._page(filters, statuses, order, after_cursor)
+                for client in ({}, {"client_id": new_id()}):
+                    plan = explain(page, **client)
+
+                    assert not re.search(OF_ALL, plan), plan
