@@ -1,7 +1,7 @@
-"""The responses around a meeting or a lead, as the documentation shows them.
+"""The envelopes of successful responses, for the documentation.
 
-The routes build their responses directly; these schemas describe them, and load and dump nothing.
-The tests check every response they get against them.
+The routes build their responses without these schemas. The tests check every response they
+receive against the document that is built from them.
 """
 
 from marshmallow.fields import Boolean, Constant, Float, Integer, List, Nested, String
@@ -10,16 +10,18 @@ from marshmallow.validate import Length, OneOf, Range
 from bases import ResponseSchema
 from schemas import ActivityResponse, LeadResponse, LeadSummary, MeetingItem, MeetingResponse
 
-NO_OP = {"description": "The meeting was in this state already."}
-HALF_A_PAIR = {"description": "Half a pair of provider and event id does not protect from replays."}
-EXISTED = {"description": "A lead with this `external_id` existed already."}
+NO_OP = {"description": "The meeting was already in this state."}
+HALF_A_PAIR = {
+    "description": "Only a booking with both a provider and an event id can be sent again safely."
+}
+EXISTED = {"description": "A lead with this `external_id` already existed."}
 NEXT = {"description": "The `cursor` of the next page."}
 SHARE = {"minimum": 0, "maximum": 1}
 SHOW_RATE = {**SHARE, "description": "completed / (completed + no_show)"}
 
 
 class Answer(ResponseSchema):
-    """A success."""
+    """A successful response."""
 
     success = Constant(True)
 

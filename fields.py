@@ -1,7 +1,7 @@
-"""The types of the API's fields: marshmallow's own, with our rules and error messages.
+"""The types of request fields: subclasses of marshmallow's, with our rules and error messages.
 
-A rule is a validator where marshmallow has one, so that apispec reads it; `about` and `SHAPE` are
-for the documentation alone. Fields for responses are marshmallow's as they are.
+Where marshmallow has a validator for a rule, we use it, so that apispec can read the rule. `about`
+and `SHAPE` are only for the documentation. Responses use marshmallow's own fields.
 """
 
 import base64
@@ -20,13 +20,13 @@ from times import EARLIEST, OUT_OF_RANGE, TIMEZONES, TOO_LATE, read_date_time, t
 
 REQUIRED = "Required."
 REFUSED = "Must not contain control characters or unpaired surrogates."
-WRONG_CURSOR = "Must be the next_cursor of an earlier answer in the same order."
+WRONG_CURSOR = "Must be the next_cursor of an earlier response in the same order."
 WRONG_DATE_TIME = (
     "Must be an ISO 8601 date and time, such as 2025-12-29T14:00:00 or 2025-12-29T17:00:00Z."
 )
 INT64 = range(-(2**63), 2**63)
 
-# Every white space character that is not a control character, and tab, line feed, return.
+# All white space except control characters, but with tab, line feed and carriage return.
 WHITE_SPACE = (
     " \t\n\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -38,7 +38,7 @@ WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.0+)?")
 
 
 def clean(given: dict[str, Any]) -> dict[str, Any]:
-    """Strip the texts of an object, keys included, and leave out fields of empty text."""
+    """Strip all texts of an object, its keys too, and remove the fields whose text is empty."""
     cleaned: dict[str, Any] = {}
     for key, value in given.items():
         if isinstance(value, str):
@@ -52,7 +52,7 @@ def clean(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def clean_value(value: Any) -> Any:
-    """Strip every text of a JSON value, and leave out the fields of empty text in its objects."""
+    """Strip all texts of a JSON value, and remove fields with empty text from its objects."""
     if isinstance(value, str):
         return value.strip(WHITE_SPACE)
     if isinstance(value, list):
@@ -61,7 +61,7 @@ def clean_value(value: Any) -> Any:
 
 
 class PlainText(validate.Length):
-    """A validator of length, in code points, and against control characters."""
+    """A validator that limits the length, in code points, and refuses control characters."""
 
     def __call__(self, value: Any) -> Any:
         """Return the text; raises ValidationError with the first fault."""
@@ -74,7 +74,7 @@ class PlainText(validate.Length):
 
 
 class WebAddress(validate.URL):
-    """A validator of http and https URLs, whose scheme is in lower case."""
+    """A validator of http and https URLs with the scheme in lower case."""
 
     def __call__(self, value: str) -> str:
         """Return the URL; raises ValidationError."""
@@ -84,7 +84,7 @@ class WebAddress(validate.URL):
 
 
 class InputField(fields.Field[Any]):
-    """What our fields share, in front of marshmallow's class: null resets, unless required."""
+    """A mixin for our fields, before marshmallow's class: an optional field may be null."""
 
     SHAPE: ClassVar[Mapping[str, Any]] = {}
     default_error_messages = {
@@ -110,10 +110,10 @@ class Text(InputField, fields.String):
 
 
 class LowerCase(Text):
-    """Text that is stored, and compared, in lower case."""
+    """Text that is stored and compared in lower case."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        # Lower case can be longer (İ). The length that counts is the one that is stored.
+        # Before the length is checked: lower case can be longer (İ), and it is what is stored.
         return super()._deserialize(value, *args, **kwargs).lower()
 
 
@@ -161,7 +161,7 @@ class Id(InputField, fields.UUID):
 
 
 class Timezone(InputField, fields.String):
-    """The name of a time zone in the IANA database."""
+    """The name of an IANA time zone."""
 
     SHAPE = {"format": "iana-time-zone", "examples": ["America/Santiago"]}
 
@@ -175,7 +175,7 @@ class Timezone(InputField, fields.String):
 
 
 class DateTime(InputField, fields.DateTime):
-    """An ISO 8601 date and time: aware where it has an offset, else wall-clock time."""
+    """An ISO 8601 date and time: aware if it has an offset, else wall-clock time."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str):
@@ -192,7 +192,7 @@ class Instant(DateTime):
     """An ISO 8601 date and time with its offset, loaded as an instant in UTC."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
-        # In a query an unescaped + has become a space.
+        # Callers send + unescaped in a query, which turns it into a space.
         plus = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value
         written = super()._deserialize(plus, *args, **kwargs)
         if written.tzinfo is None:
@@ -219,13 +219,13 @@ class Integer(InputField, fields.Integer):
             return int(value.partition(".")[0])
         if isinstance(value, float) and value.is_integer():
             return int(value)
-        if type(value) is not int:  # a boolean is no number
+        if type(value) is not int:  # isinstance would accept a boolean
             raise self.make_error("invalid")
         return value
 
 
 class ShortList(InputField, fields.List[Any]):
-    """A list of at most `most` items, counted before any is loaded: there may be very many."""
+    """A list of at most `most` items, counted before loading, because a list may be very long."""
 
     def __init__(self, item: Any, noun: str, most: int, **options: Any) -> None:
         super().__init__(item, validate=validate.Length(max=most), **options)
@@ -239,7 +239,7 @@ class ShortList(InputField, fields.List[Any]):
 
 
 class Metadata(InputField, fields.Dict):
-    """An object of text, numbers, booleans and null, under keys of at most 255 characters."""
+    """An object of text, numbers, booleans and nulls, with keys of at most 255 characters."""
 
     default_error_messages = {
         "invalid": "Must be an object of text, numbers, booleans and null.",
@@ -274,13 +274,13 @@ def _metadata_item_fault(key: str, value: Any) -> str:
     if isinstance(value, int):
         return "" if value in INT64 else "number"
     if isinstance(value, float):
-        # Every finite float beyond 2^53 is whole.
+        # The limits hold for whole numbers, and every finite float beyond 2^53 is whole.
         return "" if math.isfinite(value) and -(2**63) <= value < 2**63 else "number"
     return "value"
 
 
 class CommaList(InputField, fields.String):
-    """Words with commas between them, loaded as a set: any words, or those of `choices`."""
+    """Words separated by commas, loaded as a set; only words of `choices`, if there are any."""
 
     SHAPE = {"maxLength": 255}
 
@@ -315,7 +315,7 @@ class Cursor(InputField, fields.String):
 
 
 def write_cursor(key: tuple[str, datetime, str] | None) -> str | None:
-    """Return an opaque cursor for the key of a row: order, instant and id; None for None."""
+    """Return an opaque cursor for a row's key (order, instant, id), or None for None."""
     if key is None:
         return None
     order, at, row_id = key

@@ -1,4 +1,4 @@
-"""The tables, what the database itself guarantees about them, and the words their columns hold."""
+"""The tables with their constraints and indexes, and the vocabulary of their columns."""
 
 import json
 import random
@@ -24,13 +24,13 @@ from peewee import (
 from database import db
 from database.queries import write_instant, write_json
 
-# What a meeting's `status` column holds. A confirmed meeting is stored as scheduled.
+# The values of a meeting's `status` column. A confirmed meeting is stored as scheduled.
 STATUSES = ("scheduled", "completed", "cancelled", "no_show")
-# What callers see and filter by.
+# The statuses that callers see and filter by.
 SHOWN_STATUSES = ("scheduled", "confirmed", "completed", "cancelled", "no_show")
 BOOKING_STATUSES = ("scheduled", "confirmed")
 LOCATION_TYPES = ("video", "phone", "in_person")
-# In which orders meetings are listed.
+# The orders in which meetings can be listed.
 MEETING_ORDERS = ("starts_at", "-starts_at", "updated_at")
 LATEST_START = "-starts_at"
 ACTIVITY_TYPES = (
@@ -53,10 +53,10 @@ UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class _Ids:
-    """Hands out UUIDs of version 7 (RFC 9562, section 5.7) that only ever grow within a process.
+    """Makes UUIDs of version 7 (RFC 9562, section 5.7), which only grow within a process.
 
-    The 60 leading bits are the time in 1/4096 milliseconds; where the clock stands still or steps
-    back, they count on from the last one given out.
+    Apart from the version, the 64 leading bits are the time in units of 1/4096 ms. When the clock
+    stands still or steps back, they count on from the last id.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class _Ids:
         with self._lock:
             ticks = self._last = max(milliseconds << 12 | rest * 4096 // 1_000_000, self._last + 1)
         head = (ticks >> 12) << 16 | 0x7000 | ticks & 0xFFF
-        # Nobody must be kept from guessing an id, so there is no need to ask the system for it.
+        # Ids are not secret, so these bits need not come from the system's secure source.
         tail = 0b10 << 62 | random.getrandbits(62)
         digits = f"{head:016x}{tail:016x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
@@ -78,7 +78,7 @@ new_id = _Ids().new
 
 
 def is_uuid(text: str) -> bool:
-    """Whether the text is a UUID in the usual form, of either case."""
+    """Return whether the text is a UUID in the usual form, in upper or lower case."""
     return UUID_FORM.fullmatch(text) is not None
 
 
@@ -89,9 +89,9 @@ class IdField(Field):
 
 
 class InstantField(Field):
-    """A point in time, to the microsecond: an aware UTC datetime in Python, on either database.
+    """A point in time, to the microsecond: an aware UTC datetime in Python, on both databases.
 
-    SQLite keeps it as text (`write_instant`), which PostgreSQL reads as well.
+    SQLite stores the text of `write_instant`, which PostgreSQL accepts too.
     """
 
     field_type = "INSTANT"
@@ -99,26 +99,26 @@ class InstantField(Field):
     to_database = staticmethod(write_instant)
 
     def db_value(self, value: datetime | None) -> str | None:
-        """Write the text that either database takes."""
+        """Return the text that both databases accept."""
         return None if value is None else write_instant(value)
 
     def python_value(self, value: str | datetime | None) -> datetime | None:
-        """Read what the driver gives."""
+        """Return the value that the driver read, as a datetime."""
         return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 class JsonField(TextField):
-    """JSON kept as text; jsonb would reorder keys and rewrite numbers, and on PostgreSQL alone."""
+    """JSON stored as text: SQLite has no jsonb, which also reorders keys and rewrites numbers."""
 
     from_database = staticmethod(orjson.loads)
     to_database = staticmethod(write_json)
 
     def db_value(self, value: Any) -> str | None:
-        """Write JSON text."""
+        """Return the value as JSON text."""
         return None if value is None else write_json(value)
 
     def python_value(self, value: str | None) -> Any:
-        """Read JSON text."""
+        """Return the value of the stored JSON text."""
         return None if value is None else orjson.loads(value)
 
 
@@ -127,7 +127,7 @@ METADATA_BYTES = 64 * 1024
 
 
 def metadata_fault(metadata: dict[str, Any]) -> str | None:
-    """Say what is too much about a lead's metadata; nulls are not stored and do not count."""
+    """Return the limit that a lead's metadata exceeds, if any; nulls are not stored or counted."""
     stored = {key: value for key, value in metadata.items() if value is not None}
     if len(stored) > METADATA_KEYS:
         return f"Must hold at most {METADATA_KEYS} keys, not {len(stored)}."
@@ -139,20 +139,20 @@ def metadata_fault(metadata: dict[str, Any]) -> str | None:
 
 
 class FlagField(BooleanField):
-    """A boolean; SQLite gives it back as 0 or 1."""
+    """A boolean, which SQLite returns as 0 or 1."""
 
     from_database = bool
 
 
 def belongs_to(model: Any, **options: Any) -> Any:
-    """A foreign key without an index of its own: those that queries need are named below."""
+    """Return a foreign key without an index; each table declares the indexes its queries need."""
     return ForeignKeyField(model, index=False, lazy_load=False, **options)
 
 
 class Base(Model):
-    """What all tables share: the database handle and a quick way to make rows."""
+    """The base of all tables: the database handle, and a fast way to make rows."""
 
-    client_id: str  # peewee adds such a name for the key of each foreign key
+    client_id: str  # peewee adds this attribute for the foreign key `client`
 
     class Meta:
         database = db
@@ -160,14 +160,14 @@ class Base(Model):
 
     @classmethod
     def of(cls, data: dict[str, Any], **related: Any) -> Self:
-        """Make a row of values by field name, which is not copied, and of related rows."""
+        """Make a row from values by field name, which are not copied, and its related rows."""
         row = cls(__no_default__=True)
         row.__data__ = data
         row.__rel__ = related
         return row
 
     def set_all(self, values: dict[str, Any]) -> None:
-        """Set values by field name; a related row sets its key as well."""
+        """Set values by field name; setting a related row also sets its key."""
         for name, value in values.items():
             setattr(self, name, value)
 
@@ -193,13 +193,13 @@ class Client(Table):
 
 
 class ApiKey(Table):
-    """A key of a client. Only its SHA-256 is kept, so a copy of the database opens nothing."""
+    """A key of a client. Only its SHA-256 is stored, so a copy of the database reveals no key."""
 
     client = belongs_to(Client)
     key_hash = CharField(64, unique=True)
     prefix = CharField(16)
     last_four = CharField(4)
-    label = CharField(16, null=True)  # who made it, where that matters later: `demo`
+    label = CharField(16, null=True)  # `demo` for a key that the demo made
     created_at = InstantField()
     revoked_at = InstantField(null=True)
 
@@ -209,11 +209,11 @@ class ApiKey(Table):
 
 
 class User(Table):
-    """A person of the client who hosts meetings."""
+    """A person who works for the client and can host meetings."""
 
     client = belongs_to(Client)
     email = CharField(254)
-    email_key = TextField()  # the email in lower case, by which it is found
+    email_key = TextField()  # the email in lower case, for look-ups
     first_name = CharField(255)
     last_name = CharField(255)
     active = FlagField()
@@ -248,23 +248,23 @@ class Lead(Table):
     first_name = CharField(255)
     last_name = CharField(255, null=True)
     email = CharField(254, null=True)
-    email_key = TextField(null=True)  # the email in lower case, by which it is found
+    email_key = TextField(null=True)  # the email in lower case, for look-ups
     phone = CharField(50, null=True)
     source = CharField(255)
     company = CharField(255, null=True)
     title = CharField(255, null=True)
     external_id = CharField(255, null=True)
     metadata = JsonField()
-    search_key = TextField()  # name, email and phone as services.leads folds them for searching
+    search_key = TextField()  # name, email and phone, normalized for searching
     created_at = InstantField()
     updated_at = InstantField()
 
     class Meta:
         table_name = "leads"
         indexes = (
-            # The client is second where a lead is found by something else: see database.checked.
+            # Look-ups by external id or email need an index that begins with it: see `checked`.
             (("external_id", "client"), True),
-            # which lead an email names: the one updated last
+            # the lead with an email: of several, the one updated last
             (("email_key", "client", "updated_at", "created_at", "id"), False),
             # the list of leads
             (("client", "updated_at", "created_at", "id"), False),
@@ -272,17 +272,17 @@ class Lead(Table):
 
     @property
     def full_name(self) -> str | None:
-        """`First Last`, or the one of the two that is given."""
+        """`First Last`, or the only name that is known."""
         return " ".join(filter(None, (self.first_name, self.last_name))) or None
 
     @classmethod
     def latest_first(cls) -> tuple[Any, ...]:
-        """The order in which one of several leads with an email is chosen: the first one counts."""
+        """Return the order whose first row is the lead chosen among several with one email."""
         return cls.updated_at.desc(), cls.created_at.desc(), cls.id.desc()
 
 
 class Meeting(Table):
-    """What a booking becomes."""
+    """The row that a booking becomes."""
 
     lead_id: str
     host_id: str | None
@@ -302,7 +302,7 @@ class Meeting(Table):
     description = TextField(null=True)
     host = belongs_to(User, null=True)
     meeting_type = belongs_to(MeetingType, null=True)
-    attendee_name = CharField(511, null=True)  # may be a lead's first and last name
+    attendee_name = CharField(511, null=True)  # long enough for a lead's first and last name
     attendee_email = CharField(254, null=True)
     attendee_phone = CharField(50, null=True)
     additional_attendees = JsonField()
@@ -310,7 +310,7 @@ class Meeting(Table):
     external_event_id = CharField(255, null=True)
     matched_emails = JsonField()  # lower case; the emails that have named the lead
     source = CharField(255)
-    reschedules = JsonField()  # every move, as responses list them
+    reschedules = JsonField()  # every move, in the form that responses have
     cancelled_at = InstantField(null=True)
     cancellation_reason = CharField(1000, null=True)
     no_show_reason = CharField(1000, null=True)
@@ -355,7 +355,7 @@ class Meeting(Table):
         return str(self.meeting_type.name) if self.meeting_type else None
 
 
-# Indexes that leave out most rows, and so cost a booking nothing.
+# Partial indexes, which leave out most rows and so do not slow down a booking.
 Meeting.add_index(
     Meeting.client,
     Meeting.host,
@@ -380,11 +380,11 @@ Meeting.add_index(
 
 
 class ExternalEvent(Base):
-    """Which meeting a booking in another system is: the key that makes a replay a replay.
+    """The meeting of a booking in another system; the key recognizes a replay of the booking.
 
-    The reference is checked at commit, so that this row, which decides whether a booking is new,
-    can be written before the meeting itself. It has an index because SQLite looks for rows that
-    wait for a meeting whenever one is written: without, it would read the whole table.
+    This row decides whether a booking is new, so it is written before the meeting, and the
+    foreign key is checked at commit. Whenever a meeting is written, SQLite looks for rows that
+    refer to it; without the index on `meeting` it would read the whole table.
     """
 
     client = belongs_to(Client)
@@ -398,7 +398,7 @@ class ExternalEvent(Base):
 
 
 class Activity(Base):
-    """One immutable line of a lead's history. Its key is the order in which they were written."""
+    """One immutable line of a lead's history. The keys give the order of writing."""
 
     id = BigAutoField()
     client = belongs_to(Client)
@@ -417,9 +417,9 @@ class Activity(Base):
 
 
 class Feed(Table):
-    """A calendar address of its own, of a client, of one of its hosts or of one of its leads.
+    """A secret calendar address for the meetings of a client, one of its hosts or one of its leads.
 
-    Only the SHA-256 of its secret is kept.
+    Only the SHA-256 of the secret is stored.
     """
 
     host_id: str | None

@@ -1,6 +1,6 @@
 """The schemas of requests, queries and responses: one line for each field.
 
-`fields.…` are our own types, which check what comes in; marshmallow's stand for what goes out.
+Requests use our own types (`fields.…`), which validate; responses use marshmallow's.
 """
 
 from collections.abc import Mapping
@@ -38,8 +38,11 @@ WALL_CLOCK = (
     " the offset in force on that date."
 )
 AS_SHOWN = "A comma list of statuses as shown: `scheduled` excludes confirmed meetings."
-PAIR = ("external_calendar_provider", "external_event_id")  # what makes a request safe to replay
-LARGEST_OFFSET = 10**15  # rows skipped; both databases can count that far
+PAIR = (
+    "external_calendar_provider",
+    "external_event_id",
+)  # the key by which a replay is recognized
+LARGEST_OFFSET = 10**15  # rows to skip; both databases accept an OFFSET of this size
 NO_LIST = {"invalid": "Must be a list of objects with name and email."}
 
 # ------------------------------------------------------------------------------ request bodies
@@ -56,7 +59,7 @@ class Attendee(Request):
     error_messages = {"unknown": "Unknown field.", "type": "Must be an object with name and email."}
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Leave out a name of null."""
+        """Remove a name that is null."""
         if given.get("name") is None:
             valid.pop("name", None)
         return {}
@@ -128,8 +131,8 @@ class MeetingRequest(Request):
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Check the either-or rules and the times, and turn the times into instants.
 
-        The instants replace the times here, not after loading, because computing them is what
-        finds their faults.
+        The times are converted here and not after loading, because the conversion finds their
+        faults.
         """
         is_utc = given.get("timezone") is None
         wrong = resolve_times(given, valid, "UTC" if is_utc else valid.get("timezone"))
@@ -168,7 +171,7 @@ class ReasonAndNotes(OptionalRequest):
 
 
 class RescheduleRequest(OptionalRequest):
-    """New times. After loading: instants, or wall-clock times of the meeting's own zone."""
+    """New times. After loading they are instants, or wall-clock times in the meeting's zone."""
 
     EXAMPLE = {"starts_at": "2025-12-30T11:00:00", "reason": "double-booked"}
 
@@ -184,12 +187,12 @@ class RescheduleRequest(OptionalRequest):
     external_event_id = fields.Text(255, about="The booking's new id, if it has one.")
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Turn times into instants where the request alone says which they are."""
+        """Convert the times to instants, unless the conversion needs the meeting's zone."""
         return resolve_times(given, valid, valid.get("timezone"))
 
 
 class LeadChanges(Request):
-    """Fields of a lead to replace; None clears. Every other key becomes part of the metadata.
+    """Fields of a lead to replace; None clears a field. All other keys become metadata.
 
     After loading, `clear_metadata` says whether the stored metadata is removed first.
     """
@@ -213,7 +216,7 @@ class LeadChanges(Request):
     IGNORED: ClassVar[frozenset[str]] = frozenset({"id", "created_at", "updated_at"})
 
     def prepare(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Move unknown keys into metadata, where a key given explicitly wins."""
+        """Move unknown keys into `metadata`; a key that is already there keeps its value."""
         lead, folded = {}, {}
         for key, value in given.items():
             if key in self.load_fields:
@@ -226,13 +229,13 @@ class LeadChanges(Request):
         return lead
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Tell `"metadata": null` from its absence, also when other keys became metadata."""
+        """Record whether `metadata` was null, even if other keys became metadata."""
         valid["clear_metadata"] = given.get("metadata", "") is None
         return {}
 
 
 class LeadRequest(LeadChanges):
-    """A new lead, or one that an `external_id` names."""
+    """A new lead, or changes to the lead with the `external_id`."""
 
     EXAMPLE = {
         "first_name": "Tony",
@@ -261,29 +264,29 @@ class LeadsQuery(Query):
     email = fields.Text(254, about="Exactly this email, in any case.")
     search = fields.Text(
         255,
-        about="Part of `First Last`, email or phone, in any case; digits match a phone however it"
-        " is written.",
+        about="Part of `First Last`, email or phone, in any case. Digits match a phone in any"
+        " notation.",
     )
     limit = fields.Integer(1, 200, load_default=50)
     page = fields.Integer(0, LARGEST_OFFSET // 200, load_default=0, about="Counted from 0.")
 
 
 def cursor_faults(valid: dict[str, Any]) -> dict[str, list[str]]:
-    """Return what is wrong with a cursor of another order than the query's."""
+    """Return a fault if the cursor belongs to another order than the query's."""
     if "cursor" not in valid or valid["cursor"][0] == valid.get("order"):
         return {}
     return {"cursor": [fields.WRONG_CURSOR]}
 
 
 class LeadMeetingsQuery(Query):
-    """Parameters of GET /leads/{lead_id}/meetings, which has one order."""
+    """Parameters of GET /leads/{lead_id}/meetings, which has a fixed order."""
 
     status = fields.CommaList(SHOWN_STATUSES, about=AS_SHOWN)
     limit = fields.Integer(1, 1000, load_default=200)
     cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Add the order, and refuse a cursor of another."""
+        """Add the fixed order, and refuse a cursor of another order."""
         valid["order"] = LATEST_START
         return cursor_faults(valid)
 
@@ -368,14 +371,14 @@ class Host(ResponseSchema):
 
 
 class Times(ResponseSchema):
-    """When a meeting starts and ends."""
+    """The start and end of a meeting."""
 
     starts_at = DateTime()
     ends_at = DateTime()
 
 
 class Move(ResponseSchema):
-    """One move of a meeting that was rescheduled."""
+    """One move of a rescheduled meeting."""
 
     from_ = Nested(Times, data_key="from")
     to = Nested(Times)
@@ -402,7 +405,7 @@ class MeetingItem(MeetingResponse):
 
 
 class LeadSummary(ResponseSchema):
-    """The summary of a lead that stands above its history."""
+    """The summary of a lead, shown with its history."""
 
     id = UUID()
     first_name = String()

@@ -1,4 +1,4 @@
-"""Times: reading them as people write them, wall-clock time to instants, instants to text."""
+"""Parse dates and times, convert wall-clock times to instants, and format instants."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ DATE_TIME = re.compile(
 
 
 def utc_now() -> datetime:
-    """The present instant, aware, in UTC, to the microsecond."""
+    """Return the current instant in UTC, to the microsecond."""
     return datetime.now(UTC)
 
 
@@ -40,7 +40,7 @@ def read_date_time(text: str) -> datetime:
     """Parse an ISO 8601 date and time: aware if it has an offset, else wall-clock time.
 
     Fractions of a second are dropped. Raises ValueError for any other text, and OverflowError for
-    a year that is out of the range from 1970 to 2199 with every offset.
+    a year that no offset can bring between 1970 and 2199.
     """
     match = DATE_TIME.fullmatch(text)
     if match is None:
@@ -55,23 +55,23 @@ def read_date_time(text: str) -> datetime:
         int(second1 or second2 or 0),
         tzinfo=_offset(offset.upper()) if offset else None,
     )
-    # One more year on either side, so that no offset leads out of what datetime holds.
+    # Converting a time near datetime's own limits (years 1 and 9999) to UTC would fail.
     if not EARLIEST.year - 1 <= written.year <= TOO_LATE.year:
         raise OverflowError("out of range")
     return written
 
 
-@lru_cache(maxsize=4096)  # there are 2,880 offsets, written in a few ways each
+@lru_cache(maxsize=4096)  # there are 2,880 offsets, each in a few spellings
 def _offset(written: str) -> tzinfo | None:
     return datetime.fromisoformat(f"2000-01-01T00:00{written}").tzinfo
 
 
 def to_instant(written: datetime, zone_name: str = "UTC") -> datetime:
-    """Return the UTC instant of a time as written: by its offset, else wall-clock time in the zone.
+    """Return a time's UTC instant; a time without an offset is wall-clock time in the zone.
 
-    A wall-clock time that happens twice is the first of the two; one that is skipped is read with
-    the offset from before the change (RFC 5545, section 3.3.5; Temporal's "compatible"). Both are
-    what `fold=0` means (PEP 495).
+    A wall-clock time that occurs twice means the first occurrence. A skipped one is read with the
+    offset from before the change (RFC 5545, section 3.3.5; Temporal's "compatible"). `fold=0` does
+    both (PEP 495).
     """
     aware = written if written.tzinfo else written.replace(tzinfo=get_zone(zone_name))
     return aware.astimezone(UTC)
@@ -80,12 +80,11 @@ def to_instant(written: datetime, zone_name: str = "UTC") -> datetime:
 def resolve_times(
     given: Mapping[str, Any], loaded: dict[str, Any], zone_name: str | None
 ) -> dict[str, list[str]]:
-    """Turn the times of a body into instants, in place; returns field → what is wrong.
+    """Convert the times of a body to UTC instants, in place; returns field → list of faults.
 
-    `given` has the fields as sent, `loaded` those that were valid: `starts_at`, and `ends_at` or
-    `duration_minutes` or neither. If both times are known afterwards, `loaded` holds them in UTC
-    and no `duration_minutes`. Without a zone, wall-clock times stay as they are, and so does the
-    rest that depends on them.
+    `given` holds the fields as sent, `loaded` the valid ones. If `ends_at` is absent, it is
+    computed from `duration_minutes`, which is removed. Without a zone, wall-clock times stay as
+    they are, and so does `duration_minutes`.
     """
     wrong: dict[str, list[str]] = {}
     for field in ("starts_at", "ends_at"):

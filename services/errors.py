@@ -2,11 +2,11 @@
 
 from typing import Any, ClassVar
 
-SENTENCES = 20  # of a message; the details name everything
+MAX_SENTENCES = 20  # in a message; `details` names every fault
 
 
 class ServiceError(Exception):
-    """A request that cannot be done, said in a sentence; `details` is field → list of sentences."""
+    """The request cannot be carried out; `details` maps each field to a list of sentences."""
 
     status: ClassVar[int]
     code: ClassVar[str]
@@ -19,26 +19,26 @@ class ServiceError(Exception):
 
 
 class InvalidJson(ServiceError):
-    """The body is not JSON at all."""
+    """The body is not JSON."""
 
     status, code, title = 400, "invalid_json", "Invalid JSON"
 
 
 class InvalidRequest(ServiceError):
-    """JSON, but not what the endpoint takes; every wrong field is named, and what is right."""
+    """The body or the query is not valid; `details` names every fault."""
 
     status, code, title = 400, "validation_error", "Validation error"
 
     def __init__(self, details: dict[Any, Any]) -> None:
         sentences = _sentences(details)
-        message = " ".join(sentences[:SENTENCES])
-        if len(sentences) > SENTENCES:
-            message += f" And {len(sentences) - SENTENCES} more, in details."
+        message = " ".join(sentences[:MAX_SENTENCES])
+        if len(sentences) > MAX_SENTENCES:
+            message += f" And {len(sentences) - MAX_SENTENCES} more, in details."
         super().__init__(message, details)
 
 
 class MissingApiKey(ServiceError):
-    """Neither of the two headers carries a key."""
+    """Neither `X-API-Key` nor `Authorization` contains a key."""
 
     status, code, title = 401, "missing_api_key", "Missing API key"
 
@@ -47,7 +47,7 @@ class MissingApiKey(ServiceError):
 
 
 class InvalidApiKey(ServiceError):
-    """Unknown, malformed and revoked keys answer alike."""
+    """The key is unknown, malformed or revoked; the response does not say which."""
 
     status, code, title = 401, "invalid_api_key", "Invalid API key"
 
@@ -56,7 +56,7 @@ class InvalidApiKey(ServiceError):
 
 
 class NotFound(ServiceError):
-    """There is nothing at this address."""
+    """The path does not exist."""
 
     status, code, title = 404, "not_found", "Not found"
 
@@ -83,7 +83,7 @@ class MeetingNotFound(ServiceError):
 
 
 class InvalidTransition(ServiceError):
-    """The meeting's status does not allow it."""
+    """The meeting's status does not allow the change."""
 
     status, code, title = 409, "invalid_transition", "Invalid transition"
 
@@ -95,7 +95,7 @@ class InvalidTransition(ServiceError):
 
 
 class ExternalEventConflict(ServiceError):
-    """The (provider, event id) pair already names another meeting; the message names that."""
+    """The pair of provider and event id belongs to another meeting, which the message names."""
 
     status, code, title = 409, "external_event_conflict", "External event conflict"
 
@@ -110,7 +110,7 @@ class ExternalIdConflict(ServiceError):
 
 
 class PayloadTooLarge(ServiceError):
-    """The body is over its limit."""
+    """The body is larger than the limit."""
 
     status, code, title = 413, "payload_too_large", "Payload too large"
 
@@ -119,31 +119,31 @@ class PayloadTooLarge(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """The database cannot be reached, or is behind the code; trying again later may help."""
+    """The database does not respond in time or lacks a migration; a later retry may succeed."""
 
     status, code, title = 503, "unavailable", "Service unavailable"
 
 
 class NameTaken(ServiceError):
-    """The client, user or meeting type to be made exists already (command line only)."""
+    """The new client, user or meeting type already exists (command line only)."""
 
     status, code, title = 409, "name_taken", "Name taken"
 
 
 class UnknownName(ServiceError):
-    """What the command line named does not exist."""
+    """The command line names a row that does not exist."""
 
     status, code, title = 404, "unknown_name", "Unknown name"
 
 
 class BackupRefused(ServiceError):
-    """No backup can be written there, or not by this service (command line only)."""
+    """The backup file cannot be written, or the database needs its own tool (command line only)."""
 
     status, code, title = 409, "backup_refused", "Backup refused"
 
 
 def _sentences(details: Any, path: str = "") -> list[str]:
-    """Every sentence of nested details, each behind its field's path: `a.0.email: Required.`"""
+    """Return all sentences of nested details with their fields' paths: `a.0.email: Required.`"""
     if isinstance(details, dict):
         return [
             sentence
