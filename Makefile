@@ -1,4 +1,4 @@
-# PYTHON: which interpreter makes the virtual environment (3.11 or newer).
+# PYTHON is the interpreter (3.11 or newer) that creates the virtual environment.
 PYTHON ?= python3
 BIN := .venv/bin
 FLASK := $(BIN)/flask --app app
@@ -7,33 +7,33 @@ QUIET := PYTHONDONTWRITEBYTECODE=1
 
 .PHONY: run serve test soak bench lint format openapi
 
-run: .venv/installed  ## everything from nothing: install, migrate, demo, serve
+run: .venv/installed  ## install, migrate, create the demo and serve
 	$(QUIET) $(FLASK) db upgrade
 	$(QUIET) $(FLASK) demo
 	@$(MAKE) --no-print-directory serve
 
-serve:  ## the server alone
+serve:  ## only start the server
 	@$(QUIET) exec $(BIN)/python -m config.serve
 
-test: .venv/installed-dev  ## everything, on SQLite and on PostgreSQL
+test: .venv/installed-dev  ## run all tests, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest
 
-soak: .venv/installed-dev  ## the faults at length; SOAK_SECONDS of load at the end, 600 unless told
+soak: .venv/installed-dev  ## run the long fault tests, then SOAK_SECONDS (600 by default) of load
 	$(BIN)/python -m pytest -m soak tests/faults
 
-bench: .venv/installed-dev  ## load the service beside a bare floor; BENCH="--rounds 1" to choose
+bench: .venv/installed-dev  ## compare the service with a bare floor under load; options: BENCH="--rounds 1"
 	@$(BIN)/python -m bench $(BENCH)
 
-lint: .venv/installed-dev  ## format, style and types
+lint: .venv/installed-dev  ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: .venv/installed-dev  ## put the code into shape
+format: .venv/installed-dev  ## format the code and fix its style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-openapi: .venv/installed-dev  ## write docs/openapi.json anew, when a route or a schema has changed
+openapi: .venv/installed-dev  ## rebuild docs/openapi.json after changing a route or a schema
 	$(BIN)/python -m reference.openapi
 
 .venv/installed: requirements.txt

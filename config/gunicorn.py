@@ -1,7 +1,7 @@
-"""How gunicorn serves; `python -m config.serve` starts it."""
+"""The configuration of gunicorn, which `python -m config.serve` starts."""
 
-# First of all, so that every module imports the patched standard library. gunicorn's master needs
-# its own fork, signals and queue; nothing here waits for a subprocess or for TLS.
+# This comes first, so that every module imports the patched standard library. gunicorn's master
+# needs the original fork, signals and queue. The service never waits for a subprocess or for TLS.
 from gevent import monkey
 
 monkey.patch_all(os=False, signal=False, subprocess=False, queue=False, ssl=False)
@@ -22,7 +22,7 @@ try:
 except SettingsError as error:
     raise SystemExit(str(error)) from None
 if settings.database_url.startswith("sqlite:///"):
-    # peewee loads each driver that is installed, and this one takes 12 MiB.
+    # peewee imports every installed driver, and psycopg takes 12 MiB.
     sys.modules["psycopg"] = None  # type: ignore[assignment]
 
 from gunicorn.arbiter import Arbiter
@@ -42,16 +42,16 @@ if settings.metrics:
 
 
 class Log(Logger):
-    """gunicorn's log of events; requests are logged by the application."""
+    """gunicorn's log of events; the application logs the requests."""
 
     def access(self, *args: Any) -> None:
-        """Write nothing: an access line would hold the query string."""
+        """Write nothing, since an access line would contain the query string."""
 
 
 def on_starting(server: Arbiter) -> None:
-    """Refuse to start on a database that is behind; one that is away may come back."""
+    """Refuse to start if the database lacks a migration; an unreachable server may come back."""
     try:
-        migrations.check()  # on the database that the application, loaded by now, uses
+        migrations.check()  # the application is loaded by now and has chosen the database
     except Unavailable as behind:
         raise SystemExit(behind.message) from None
     except (PeeweeException, OSError) as error:
@@ -60,27 +60,27 @@ def on_starting(server: Arbiter) -> None:
             raise SystemExit(f"DATABASE_URL: the database cannot be opened: {why}") from None
         server.log.warning("The database does not answer yet: %s", why)
     finally:
-        db.close_all()  # a connection must not live through a fork
+        db.close_all()  # processes must not share a connection after a fork
 
 
 def when_ready(server: Arbiter) -> None:
-    """Leave what is loaded by now to itself, so that the workers go on sharing its memory.
+    """Exclude the loaded objects from garbage collection, so that the workers share their memory.
 
-    A collection of garbage writes to every object it looks at, and what is written to is copied.
+    A collection writes to every object it visits, and the kernel copies each page written to.
     """
     gc.collect()
     gc.freeze()
 
 
 def post_fork(server: Arbiter, worker: GeventWorker) -> None:
-    """Heed a SIGTERM that comes before the worker is up; gunicorn would lose it, and wait."""
+    """Handle a SIGTERM that arrives before the worker is ready; gunicorn itself would lose it."""
     signal.signal(signal.SIGTERM, worker.handle_exit)
 
 
 wsgi_app = "app:create_app()"
-preload_app = True  # what the workers share is loaded once; no connection is opened while loading
+preload_app = True  # the workers share the loaded code's memory; loading opens no connection
 worker_class = GeventWorker
-# Half of the database's own timeout, so that a request which waits for both is answered in time.
+# Half of the database's timeout: a request may wait for its turn and then for the database.
 GeventWorker.queue_seconds = settings.db_timeout_seconds / 2
 workers = settings.web_concurrency
 threads = settings.threads  # requests in progress in each worker
@@ -91,10 +91,10 @@ limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190
 keepalive = 15
-timeout = 30  # a worker whose main loop hangs this long is replaced
-graceful_timeout = 30  # for requests in flight after SIGTERM
-control_socket_disable = True  # it would be made in the home folder
+timeout = 30  # seconds for which a worker's main loop may block before the worker is replaced
+graceful_timeout = 30  # seconds for requests in progress after SIGTERM
+control_socket_disable = True  # gunicorn would create it in the home folder
 worker_tmp_dir = str(VAR)
 logger_class = Log
-# Without a root of ours, gunicorn would configure one that prints every line a second time.
+# Without a root logger here, gunicorn configures one that prints every line a second time.
 logconfig_dict = configuration(settings.log_level, settings.log_format) | {"root": {"handlers": []}}

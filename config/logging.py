@@ -1,7 +1,7 @@
-"""Logging: one line a request and one an event, as text or as JSON, to standard error.
+"""Logging to standard error, as text or JSON: one line for each request and each event.
 
-No line holds a key, a body, a query string or an email: of its address, a request logs the path
-alone, masked.
+No line contains a key, a body, a query string or an email. Of its URL, a request logs only the
+masked path.
 """
 
 import json
@@ -15,34 +15,34 @@ _HARMLESS = re.compile(rf"(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.ics)?\Z")
 
 
 def mask_path(path: str) -> str:
-    """The path with every part hidden that is neither a plain lower-case word nor a UUID.
+    """Replace each part of a path by `*` unless it is a lower-case word or a UUID.
 
-    A caller may put anything there: an email, its key, a feed's secret, a line break.
+    A caller can put anything into a path: an email, a key, a feed's secret, a line break.
     """
     parts = path[:500].split("/")
     return "/".join(part if not part or _HARMLESS.match(part) else "*" for part in parts)
 
 
 class RequestLine(dict[str, Any]):
-    """What is logged of a request: its fields, by name; as text `name=value …`, without None."""
+    """The logged fields of a request, by name. As text: `name=value …`, without None."""
 
     def __str__(self) -> str:
         return " ".join([f"{name}={value}" for name, value in self.items() if value is not None])
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-04-15T12:00:00.123Z INFO message`, with a traceback on lines of its own."""
+    """`2026-04-15T12:00:00.123Z INFO message`, with a traceback on the lines that follow."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """When the record was made, in UTC."""
+        """Return the time of the record, in UTC."""
         return datetime.fromtimestamp(record.created, UTC).isoformat("T", "milliseconds")[:23] + "Z"
 
 
 class JsonFormatter(TextFormatter):
-    """One JSON object a line: `time`, `level`, then the request's fields or `message`."""
+    """One JSON object per line: `time`, `level`, then the request's fields or `message`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""
@@ -55,10 +55,10 @@ class JsonFormatter(TextFormatter):
 
 
 def configuration(level: str, format: str) -> dict[str, Any]:
-    """A configuration for `logging.config.dictConfig`; the root logger is left to its owner."""
+    """Return a configuration for `logging.config.dictConfig`; it leaves the root logger alone."""
     formatter = JsonFormatter if format == "json" else TextFormatter
     own = {"level": level, "handlers": ["stderr"]}
-    # gunicorn's DEBUG lines hold paths as they came.
+    # gunicorn's DEBUG lines contain unmasked paths.
     servers = own | {"level": "INFO" if level == "DEBUG" else level}
     return {
         "version": 1,

@@ -1,10 +1,10 @@
-"""Where the processes of one server count together when METRICS is on: a folder under var/.
+"""The folder under var/ where all processes of one server keep their counts, if METRICS is on.
 
-prometheus_client keeps what a process counts in files named by a number of the process, which is
-its id unless told otherwise. Then every worker that ever lived would leave its files. Here it is
-the lowest number that no living process of the server has: a new worker goes on in the files of a
-dead one, so what that counted remains, and there are never more files than processes. The kernel
-knows who lives: a number is a lock on a file, and ends with its process, however that ends.
+prometheus_client names the files of a process by a number, which is the process id by default.
+Then every worker that ever lived would leave files behind. Here it is the lowest number that no
+living process of the server holds. So a new worker continues the files of a dead one: its counts
+remain, and there are never more files than processes. A process holds its number by locking a
+file. The kernel releases the lock when the process ends, even by a kill.
 """
 
 import fcntl
@@ -16,18 +16,18 @@ from pathlib import Path
 
 from config.settings import VAR
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # by which prometheus_client is told the folder
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # tells prometheus_client the folder
 FOLDERS = VAR / "metrics"
 KINDS = ("counter", "histogram")
-FILE_BYTES = 256 * 1024  # several times what all series take
+FILE_BYTES = 256 * 1024  # several times the size of all series
 
-_numbers: dict[int, int] = {}  # of this process, by its id; a fork inherits its parent's
+_numbers: dict[int, int] = {}  # process id → number; a fork inherits its parent's entry
 
 
 def share() -> None:
-    """Give the server that starts in this process a fresh folder, and sweep those of dead ones.
+    """Create a folder for the server that starts here, and delete the folders of dead servers.
 
-    A reload of the configuration keeps the folder. To be called before prometheus_client is used.
+    A reload of the configuration keeps the folder. Call this before prometheus_client is used.
     """
     if is_shared():
         return
@@ -42,12 +42,12 @@ def share() -> None:
 
 
 def is_shared() -> bool:
-    """Whether this process belongs to a server that counts in a folder of ours."""
+    """Return whether this process belongs to a server that has such a folder."""
     return Path(os.environ.get(VARIABLE, "")).parent == FOLDERS
 
 
 def process_number() -> int:
-    """The number of this process among those of its server, the same as long as it lives."""
+    """Return the number of this process in its server; it keeps the number until it ends."""
     pid = os.getpid()
     if pid not in _numbers:
         _numbers[pid] = _claim(Path(os.environ[VARIABLE]))
@@ -63,7 +63,7 @@ def _claim(folder: Path) -> int:
 
 
 def _reserve(folder: Path, number: int) -> None:
-    """Take the disk space now: on a full disk, a write into a hole of a mapped file would kill."""
+    """Allocate the disk space: on a full disk, writing to a hole of a mapped file is fatal."""
     for kind in KINDS:
         with (folder / f"{kind}_{number}.db").open("ab") as file:
             if file.tell() == 0:
@@ -71,7 +71,7 @@ def _reserve(folder: Path, number: int) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """Lock a file, unless somebody has; returns the open file, which holds the lock."""
+    """Lock a file; returns the descriptor that holds the lock, or None if another process does."""
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

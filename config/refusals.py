@@ -1,4 +1,4 @@
-"""Responses to requests that never reach the application, in the API's own envelope."""
+"""Error responses to requests that never reach the application, in the API's envelope."""
 
 import json
 import re
@@ -12,7 +12,7 @@ class Busy(Exception):
     """The worker has no room for a request just now; the message is for the caller."""
 
 
-# Status and title by the error; any other error of a request's form is a 400.
+# Error → status and title. All other errors in the form of a request are a 400.
 REFUSALS: dict[type[Exception], tuple[int, str]] = {
     Busy: (503, "Service unavailable"),
     errors.LimitRequestLine: (414, "URI Too Long"),
@@ -22,15 +22,15 @@ REFUSALS: dict[type[Exception], tuple[int, str]] = {
     errors.ParseException: (400, "Bad Request"),
     Exception: (500, "Internal Server Error"),
 }
-CODES = {500: "internal_error", 503: "unavailable"}  # elsewhere it follows from the title
-# The same rule as the application's.
+CODES = {500: "internal_error", 503: "unavailable"}  # other codes are derived from the title
+# The application accepts the same ids.
 REQUEST_ID = re.compile(
     rb"\r\nx-request-id:[ \t]*((?!nxr_)[A-Za-z0-9._-]{1,128})[ \t]*\r\n", re.IGNORECASE
 )
 
 
 def refuse(error: Exception, received: bytes, log: Logger) -> bytes:
-    """Log a refusal and return it as a whole response, after which the connection is closed.
+    """Log a refused request and return the complete response; the connection is then closed.
 
     `received` is the beginning of the request. Neither the log nor the response repeats any of it
     except its X-Request-Id, since it may contain a key or an email.

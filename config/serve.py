@@ -1,4 +1,4 @@
-"""Start the server: `python -m config.serve`. Wrong settings are told in one line."""
+"""Start the server: `python -m config.serve`. A wrong setting ends it with one line."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from config.settings import ROOT, SettingsError, read_settings
 
 
 def main() -> None:
-    """Check the settings, then become gunicorn."""
+    """Check the settings and the port, then replace this process by gunicorn."""
     try:
         settings = read_settings()
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -19,10 +19,10 @@ def main() -> None:
     except OSError as error:
         where = f"{settings.host}, port {settings.port}"
         raise SystemExit(f"HOST, PORT: cannot listen on {where}: {error.strerror}") from None
-    # gunicorn reads this for itself, before its configuration, and knows it by no other spelling.
+    # gunicorn parses this variable before its configuration, so it gets the checked number.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "config" / "gunicorn.py")]
-    os.execv(sys.executable, gunicorn)  # noqa: S606  (all of it is ours)
+    os.execv(sys.executable, gunicorn)  # noqa: S606  (no argument comes from outside)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The settings: environment variables, or `.env` beside app.py, read once and checked at start."""
+"""The settings, read once from the environment or `.env` and checked when the server starts."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,33 +11,33 @@ VAR = ROOT / "var"
 
 
 class SettingsError(ValueError):
-    """A setting has a value that cannot work; the message is one line that names the variable."""
+    """A setting has an unusable value; the message names the variable, in one line."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set from outside."""
+    """The settings of the service; README.md describes each."""
 
     database_url: str
     host: str = "127.0.0.1"
     port: int = 8000
     web_concurrency: int = 2  # processes
-    threads: int = 32  # requests in hand at once, in each process
+    threads: int = 32  # requests in progress in each process
     log_level: str = "INFO"
     log_format: str = "text"
     db_pool_size: int = 2  # connections in each process
-    db_timeout_seconds: float = 5.0  # for a connection, a lock, a statement
-    metrics: bool = False  # whether GET /metrics is there
+    db_timeout_seconds: float = 5.0  # limit for a connection, a lock and a statement, each
+    metrics: bool = False  # whether GET /metrics is served
 
     @property
     def base_url(self) -> str:
-        """Where a caller on this machine finds the service, without a slash at the end."""
+        """The URL of the service for callers on this machine, without a slash at the end."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 def check_database_url(url: str) -> None:
-    """Refuse what neither driver could open, without repeating a URL that may hold a password."""
+    """Refuse a URL that no driver can open; the error leaves out the URL and so its password."""
     if url.startswith("sqlite:///"):
         path = url.removeprefix("sqlite:///")
         if path in ("", ":memory:") or "?" in path:
@@ -46,7 +46,7 @@ def check_database_url(url: str) -> None:
                 " processes share it, so it cannot be in memory"
             )
     elif url.startswith(("postgresql://", "postgres://")):
-        psycopg = import_module("psycopg")  # who has SQLite need not load it
+        psycopg = import_module("psycopg")  # SQLite does not need it
         try:
             ports = str(psycopg.conninfo.conninfo_to_dict(url).get("port") or 5432)
             if not all(0 < int(port) < 65536 for port in ports.split(",")):
@@ -58,7 +58,7 @@ def check_database_url(url: str) -> None:
 
 
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
-    """Read and check the settings; raises SettingsError. The environment wins over the file."""
+    """Read and check the settings; raises SettingsError. The environment overrides the file."""
     env = Env()
     try:
         env.read_env(str(env_file), recurse=False)

@@ -1,4 +1,4 @@
-"""The tables of the first release, frozen: later changes have scripts of their own."""
+"""The tables of the first release. This script never changes; later changes are new scripts."""
 
 from typing import Any
 
@@ -153,7 +153,7 @@ class Meeting(Table):
         ]
 
 
-# Indexes that leave out most rows, and so cost a booking nothing.
+# Partial indexes, which leave out most rows and so do not slow down a booking.
 Meeting.add_index(
     Meeting.client,
     Meeting.host,
@@ -231,6 +231,6 @@ def up(migrator: Any, db: Any) -> None:
 
 
 def down(migrator: Any, db: Any) -> None:
-    """Drop every table, and all that is in them."""
+    """Drop every table with its rows."""
     with db.bind_ctx(TABLES):
         db.drop_tables(TABLES)

@@ -1,8 +1,8 @@
-"""What is found by an email, an id elsewhere or a lead has an index that begins with this.
+"""Start the indexes for look-ups by email, external id or lead with that column, not the client.
 
-PostgreSQL takes the rows of a client that no ANALYZE has seen for a handful, and SQLite knows of no
-client how many it has. As long as the client came first, either might take another index that does,
-and read all of the client's rows.
+PostgreSQL expects only a few rows of a client that it has not analyzed, and SQLite keeps no number
+of rows per client. So when the client came first, both could choose another index that also starts
+with the client, and read all of its rows.
 """
 
 from typing import Any
@@ -36,12 +36,12 @@ AFTER = {
 
 
 def up(migrator: Any, db: Any) -> None:
-    """Begin with what they are found by."""
+    """Start the indexes with the column of the look-up."""
     _replace(db, BEFORE, AFTER)
 
 
 def down(migrator: Any, db: Any) -> None:
-    """Begin with the client again."""
+    """Start the indexes with the client again."""
     _replace(db, AFTER, BEFORE)
 
 
