@@ -1,1 +1,1 @@
-"""Build docs/openapi.json; only a developer runs this."""
+"""Builds docs/openapi.json; only developers run this package."""

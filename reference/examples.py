@@ -1,4 +1,4 @@
-"""Examples of what responses hold, for the documentation."""
+"""Examples of response contents, for the documentation."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
 """Build the OpenAPI 3.1 document from the routes, their schemas and their errors.
 
-What a route takes and answers is recorded by the decorator `web.describe.answers`; its docstring
+The decorator `web.describe.answers` records what a route takes and returns. The route's docstring
 has the summary and the description; bounds and formats come from the fields. A developer runs
-`python -m reference.openapi`, which writes docs/openapi.json. The service serves that file as it
-is, so a server never loads this package.
+`python -m reference.openapi`, which writes docs/openapi.json. A server sends that file as it is,
+and never loads this package.
 """
 
 import inspect
@@ -136,13 +136,13 @@ END:VCALENDAR\r
 
 
 class MethodNotAllowed(ServiceError):
-    """The path has no such method; `Allow` names those it has."""
+    """The path does not support the method; `Allow` lists those it supports."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
 class InternalError(ServiceError):
-    """A bug. It was logged under the request's id."""
+    """A bug of the service, logged with the request's id."""
 
     status, code, title = 500, "internal_error", "Internal server error"
 
@@ -151,7 +151,7 @@ View = Callable[..., Any]
 
 STARK = "email tony.stark@gmail.com"
 MEETING_ID = MEETING["id"]
-# An example of every error that a caller can meet.
+# An example of every error that a caller can receive.
 ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidJson("The body is not JSON: Expecting value at line 1, column 1."),
     errors.InvalidRequest({"ends_at": ["Required unless duration_minutes is given."]}),
@@ -174,7 +174,7 @@ ERRORS: tuple[ServiceError, ...] = (
 
 
 class Document:
-    """An OpenAPI document being built: add the routes, then take `spec.to_dict()`."""
+    """An OpenAPI document under construction: add the routes, then call `spec.to_dict()`."""
 
     def __init__(self) -> None:
         plugin = Plugin(schema_name_resolver=name_of)
@@ -205,15 +205,15 @@ class Document:
         """Add a route: the path of a werkzeug rule, and each of its methods."""
         methods = sorted(rule.methods - {"HEAD", "OPTIONS"})
         operations = {method.lower(): self.operation(rule, view, described) for method in methods}
-        for method in methods[1:]:  # ids are unique
+        for method in methods[1:]:  # operation ids must be unique
             operations[method.lower()]["operationId"] += f"_by_{method.lower()}"
         path = PATH_ARGUMENT.sub(r"{\2}", rule.rule)
-        # A name alone becomes a reference to the component.
+        # apispec replaces a plain name by a reference to the component.
         own_id: Any = ["X-Request-Id"]
         self.spec.path(path, operations=operations, parameters=own_id)
 
     def operation(self, rule: Any, view: View, described: Described) -> dict[str, Any]:
-        """Return what one method of a route takes and answers."""
+        """Return the operation of one method of a route."""
         closed = rule.endpoint.startswith("api.")
         summary, words = read_docstring(view)
         raises = {*described.raises, errors.InvalidRequest, InternalError}
@@ -246,7 +246,7 @@ class Document:
             yield from self.converter.schema2parameters(described.query(), location="query")
 
     def body(self, schema: type[Request], row: type[Answer] | None) -> dict[str, Any]:
-        """Return what a route takes in its body: an object, or also an array of objects."""
+        """Return the request body of a route: an object or, for some routes, also an array."""
         one = self.reference(schema)
         content: dict[str, Any] = {"schema": one, "example": schema.EXAMPLE}
         if row:
@@ -285,7 +285,7 @@ class Document:
         return made
 
     def one_or_results(self, one: type[Answer], described: Described) -> dict[str, Any]:
-        """Return the content of a response to an object, or to an array."""
+        """Return the content of the response to one object or to an array."""
         assert described.row is not None
         noun = described.row.__name__.removeprefix("Stored")
         refusals: list[type[ServiceError]] = [errors.InvalidRequest, *described.raises]
@@ -339,7 +339,7 @@ def read_docstring(view: View) -> tuple[str, str]:
 
 
 def tag_of(rule: Any) -> str:
-    """Return the heading under which a route stands."""
+    """Return the heading that groups a route with others."""
     if rule.rule.endswith(".ics"):
         return "Calendars"
     if rule.rule.startswith("/api/public/leads"):
@@ -349,7 +349,7 @@ def tag_of(rule: Any) -> str:
     return "A meeting's life" if "<" in rule.rule and "POST" in rule.methods else "Meetings"
 
 
-# ---------------------------------------------------------------------------- answers and refusals
+# --------------------------------------------------------------------------------------- responses
 
 
 def one_of(*choices: Any) -> dict[str, Any]:
@@ -358,7 +358,7 @@ def one_of(*choices: Any) -> dict[str, Any]:
 
 
 def response(words: str, content: dict[str, Any]) -> dict[str, Any]:
-    """Return a response; each has the id of its request."""
+    """Return a response with the request's id among its headers."""
     headers = {"X-Request-Id": "X-Request-Id"}
     return {"description": words, "headers": headers, "content": content}
 
@@ -398,7 +398,7 @@ def error_example(error: ServiceError) -> dict[str, Any]:
 
 
 def refusal(met: list[ServiceError]) -> dict[str, Any]:
-    """Return the response of a status that these errors have."""
+    """Return the response that these errors of one status share."""
     names = {error.code: f"#/components/schemas/{type(error).__name__}" for error in met}
     schema: dict[str, Any] = {"oneOf": [{"$ref": name} for name in names.values()]}
     schema["discriminator"] = {"propertyName": "code", "mapping": names}
@@ -444,7 +444,7 @@ def table_line(error: ServiceError) -> str:
 
 
 def text_of(document: dict[str, Any]) -> str:
-    """Return the document as the text that is served."""
+    """Return the document as JSON text."""
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Schemas as JSON Schema: apispec reads most fields by itself; here is what it cannot know."""
+"""Convert schemas to JSON Schema: apispec reads most fields by itself, this module the rest."""
 
 import inspect
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ import schemas
 from bases import Query, Request, ResponseSchema
 from reference.examples import EXAMPLES
 
-# Vocabularies that are a type with a name of its own to generated clients.
+# Vocabularies that become named types in generated clients.
 ENUMS = {
     models.LOCATION_TYPES: "LocationType",
     models.BOOKING_STATUSES: "BookingStatus",
@@ -40,11 +40,11 @@ METADATA: dict[str, Any] = {
         "exclusiveMaximum": fields.INT64.stop,
     },
 }
-ABOUT = ("default", "description")  # stand first, and outside of what may be null
+ABOUT = ("default", "description")  # these come first, and stay outside an anyOf with null
 
 
 class Converter(OpenAPIConverter):
-    """apispec's converter from marshmallow to JSON Schema, with what it cannot know."""
+    """apispec's converter from marshmallow to JSON Schema, extended for our types and rules."""
 
     def field2choices(self, field: marshmallow.fields.Field[Any], **kwargs: Any) -> dict[str, Any]:
         """Return the choices of a field, without null, which `field2property` adds."""
@@ -52,12 +52,12 @@ class Converter(OpenAPIConverter):
         return {"enum": [*choices[0]]} if choices else {}
 
     def field2default(self, field: marshmallow.fields.Field[Any], **kwargs: Any) -> dict[str, Any]:
-        """Return what a field has when it is absent; a constant is never absent."""
+        """Return the default of a field; a constant has none, since it is never absent."""
         is_constant = isinstance(field, marshmallow.fields.Constant)
         return {} if is_constant else dict(super().field2default(field, **kwargs))
 
     def field2nullable(self, field: marshmallow.fields.Field[Any], ret: Any) -> dict[str, Any]:
-        """Leave null to `field2property`, which knows queries and named vocabularies."""
+        """Add nothing: `field2property` adds null, as it knows queries and named vocabularies."""
         return {}
 
     def field2property(self, field: marshmallow.fields.Field[Any]) -> dict[str, Any]:
@@ -82,8 +82,8 @@ class Converter(OpenAPIConverter):
         if isinstance(schema, Request):
             made |= rules(schema)
         if isinstance(schema, schemas.LeadChanges):
-            # Other keys go into metadata. TypeScript cannot give additional properties another type
-            # than the named ones have, so they are called unevaluated, which means the same here.
+            # Other keys become metadata. TypeScript cannot give additionalProperties another type
+            # than the named properties. unevaluatedProperties means the same here.
             del made["additionalProperties"]
             made["unevaluatedProperties"] = METADATA["additionalProperties"]
             made["propertyNames"] = METADATA["propertyNames"]
@@ -99,7 +99,7 @@ class Plugin(MarshmallowPlugin):
 
 
 def special_shape(field: marshmallow.fields.Field[Any], made: dict[str, Any]) -> dict[str, Any]:
-    """Return what apispec made of a field, or what it could not know about one of ours."""
+    """Return the JSON Schema that apispec made of a field, corrected for our own types."""
     if isinstance(field, marshmallow.fields.Constant):
         kind = "boolean" if field.constant is True else "string"
         return {"type": kind, "const": field.constant}
@@ -117,7 +117,7 @@ def special_shape(field: marshmallow.fields.Field[Any], made: dict[str, Any]) ->
 
 
 def named_enum(made: dict[str, Any]) -> dict[str, Any]:
-    """Return a reference in place of a vocabulary that has a name."""
+    """Replace a vocabulary that has a name by a reference to it."""
     name = ENUMS.get(tuple(made.get("enum", ())))
     return reference(name) if name else made
 
@@ -136,8 +136,8 @@ def rules(schema: Request) -> dict[str, Any]:
     """Return the rules about which fields must come together, as JSON Schema."""
     made: dict[str, Any] = {}
     if schema.EITHER_OR:
-        # One anyOf with every way to take one field of each pair: readers merge several wrongly.
-        # It stands in an allOf: generators ignore the properties beside an anyOf.
+        # A single anyOf lists all combinations, because tools merge several anyOf wrongly. It is
+        # inside an allOf, because generators ignore the properties next to an anyOf.
         made["allOf"] = [{"anyOf": [all_given(names) for names in product(*schema.EITHER_OR)]}]
     if schema.NEEDS:
         made["dependentSchemas"] = {
@@ -154,7 +154,7 @@ def all_given(names: Iterable[str]) -> dict[str, Any]:
 
 
 def example_of(schema: type[Schema]) -> dict[str, Any]:
-    """Return a schema's example, in the order of its fields, from those of the nested schemas."""
+    """Return a schema's example in the order of its fields, with nested schemas' examples."""
     if issubclass(schema, Request):
         return dict(schema.EXAMPLE or {})
     assert issubclass(schema, ResponseSchema)
@@ -182,7 +182,7 @@ def example_value(field: marshmallow.fields.Field[Any]) -> Any:
 
 
 def name_of(schema: Any) -> str:
-    """Return what callers call a schema: `MeetingResponse` is a Meeting to them."""
+    """Return a schema's name in the document: `MeetingResponse` becomes `Meeting`."""
     kind = schema if isinstance(schema, type) else type(schema)
     return str(kind.__name__.removesuffix("Response"))
 

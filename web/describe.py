@@ -13,14 +13,14 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Described:
-    """What a route takes and answers; its docstring has the summary and the description."""
+    """What a route takes and returns; its docstring has the summary and the description."""
 
-    statuses: Mapping[int, str]  # each status of a success, with when it is answered
+    statuses: Mapping[int, str]  # each status of a success, and when it occurs
     answer: type[Answer] | None  # None for a calendar
     body: type[Request] | None
     query: type[Query] | None
     row: type[Answer] | None  # a row of the response to an array, for a route that takes one
-    raises: tuple[type[ServiceError], ...]  # its own errors, beside those that every route has
+    raises: tuple[type[ServiceError], ...]  # its own errors; all routes share some more
 
 
 def answers(
@@ -32,9 +32,9 @@ def answers(
     row: type[Answer] | None = None,
     raises: tuple[type[ServiceError], ...] = (),
 ) -> Callable[[View], View]:
-    """Record what a route takes and answers. A request passes through nothing of this.
+    """Record what a route takes and returns. This costs a request nothing.
 
-    `statuses` is one status, or several with when each is answered, as in
+    `statuses` is one status, or several and when each occurs, as in
     `{201: "new", 200: "replayed"}`.
     """
     whens = {statuses: ""} if isinstance(statuses, int) else statuses

@@ -6,5 +6,5 @@ window.ui = SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
-  validatorUrl: null, // it would send the document to another host
+  validatorUrl: null, // a validator would send the document to another host
 });
