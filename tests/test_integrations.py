@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from conforms import CODES
 from conftest import hold_write_lock
+from openapi_checks import CODES
 from server import Server, serving_demo
 from test_guide import comparable
 

@@ -1,4 +1,4 @@
-"""Imports go one way, downwards, and none hides inside a function."""
+"""Imports follow the layers, downwards only, and none is inside a function."""
 
 import ast
 from pathlib import Path
@@ -48,7 +48,7 @@ def is_type_checking(node):
 
 
 def imports(path):
-    """The full names a file imports, also by a string: `import_module("services.users")`."""
+    """Yield all names that a file imports, also as strings: `import_module("services.users")`."""
     tree = tree_of(path)
     for_types = {id(n) for node in ast.walk(tree) if is_type_checking(node) for n in ast.walk(node)}
     for node in ast.walk(tree):
@@ -67,7 +67,7 @@ def first_parts(names):
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_imports_run_downwards(path):
+def test_a_file_imports_only_from_layers_below_it(path):
     allowed = MAY_IMPORT.get(str(path), MAY_IMPORT.get(path.parts[0]))
 
     assert allowed is not None, f"{path} has no place in the layout"
@@ -79,7 +79,7 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_there_are_no_import_cycles():
     modules = {module_name(path): path for path in FILES}
     graph = {}
     for module, path in modules.items():
@@ -105,12 +105,12 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] != "reference"], ids=str)
-def test_nothing_that_serves_imports_the_builder_of_the_document(path):
+def test_the_service_does_not_import_the_code_that_builds_the_document(path):
     assert not first_parts(imports(path)) & {"reference", "apispec"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_flask_stays_in_the_web_layers(path):
+def test_only_the_web_layers_import_flask(path):
     may = ("app.py", "cli.py", "routes", "web", "reference/openapi.py")
     uses_flask = "flask" in first_parts(imports(path))
 
@@ -118,7 +118,7 @@ def test_flask_stays_in_the_web_layers(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_no_import_hides_inside_a_function(path):
+def test_no_import_is_inside_a_function(path):
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef):
             inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
@@ -126,7 +126,7 @@ def test_no_import_hides_inside_a_function(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_function_is_never_over_forty_lines(path):
+def test_no_function_is_longer_than_forty_lines(path):
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 40, node.name

@@ -1,4 +1,4 @@
-"""GET /metrics: what it counts, over all workers and their deaths, and nothing unless asked."""
+"""GET /metrics: the counts of all workers, also of dead ones; nothing without METRICS=on."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from conftest import booking, hold_write_lock, save_lead
-from server import Server, copy_house
+from server import Server, copy_service
 
 import database
 from services import clients
@@ -22,18 +22,18 @@ LIST = "/api/public/leads/<uuid:lead_id>/meetings"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    """A copy of the service, with a var/ of its own."""
-    return copy_house(tmp_path_factory.mktemp("house"))
+def service_copy(tmp_path_factory):
+    """A copy of the service with a separate var/."""
+    return copy_service(tmp_path_factory.mktemp("service"))
 
 
 @pytest.fixture
-def start(app, database_url, house):
-    """`start()` starts a server that counts, from the copy."""
+def start(app, database_url, service_copy):
+    """`start()` starts a server with METRICS=on from the copy."""
     servers = []
 
     def start(metrics="on"):
-        server = Server(database_url, environment={"METRICS": metrics}, house=house)
+        server = Server(database_url, environment={"METRICS": metrics}, folder=service_copy)
         servers.append(server.start())
         return server
 
@@ -44,13 +44,13 @@ def start(app, database_url, house):
 
 
 @pytest.fixture
-def run_python(house):
-    """`run_python(program, **environment)` runs it in the copy; returns the words it prints."""
+def run_python(service_copy):
+    """`run_python(program, **environment)` runs code in the copy and returns its printed words."""
 
     def run(program, **environment):
         return subprocess.run(
             [sys.executable, "-c", program],
-            cwd=house,
+            cwd=service_copy,
             env={"PATH": os.environ["PATH"], "LOG_LEVEL": "CRITICAL", **environment},
             check=True,
             capture_output=True,
@@ -70,7 +70,7 @@ def tony(app):
 
 
 def read(server):
-    """What the server has counted: `{"name{labels}": value}`."""
+    """Return the server's counts: `{"name{labels}": value}`."""
     answer = server.call("GET", "/metrics")
     assert answer.status == 200, answer.body
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -92,11 +92,11 @@ def post(key, **changes):
     return ("POST", MEETINGS, booking(**fields), key)
 
 
-def folders(house):
-    return [path for path in (house / "var" / "metrics").iterdir() if path.is_dir()]
+def folders(service_copy):
+    return [path for path in (service_copy / "var" / "metrics").iterdir() if path.is_dir()]
 
 
-def test_requests_add_up_over_all_workers(start, tony):
+def test_requests_to_all_workers_are_added_up(start, tony):
     lead_id, key = tony
     server = start()
     calls = [post(key) for _ in range(60)]
@@ -125,7 +125,7 @@ def test_requests_add_up_over_all_workers(start, tony):
     }  # fmt: skip
 
 
-def test_meetings_are_counted_by_what_became_of_them(start, tony):
+def test_meetings_are_counted_by_result_and_error_code(start, tony):
     _, key = tony
     server = start()
     body = booking(lead_email="tony@example.com")
@@ -170,10 +170,12 @@ def test_a_wait_for_a_lock_is_database_time(start, tony, kind, database_url):
     assert 0.4 < spent < 5
 
 
-def test_what_a_killed_worker_counted_remains_and_its_files_are_used_again(start, tony, house):
+def test_the_counts_of_a_killed_worker_remain_and_its_files_are_used_again(
+    start, tony, service_copy
+):
     _, key = tony
     server = start()
-    [folder] = folders(house)
+    [folder] = folders(service_copy)
 
     for killed in range(4):
         server.call_many([post(key) for _ in range(20)], at_once=8)
@@ -189,7 +191,7 @@ def test_what_a_killed_worker_counted_remains_and_its_files_are_used_again(start
     assert sorted(path.name for path in folder.iterdir()) == files
 
 
-def test_a_reload_goes_on_counting(start, tony):
+def test_counts_survive_a_reload_of_the_configuration(start, tony):
     _, key = tony
     server = start()
     server.call_many([post(key) for _ in range(10)])
@@ -203,23 +205,25 @@ def test_a_reload_goes_on_counting(start, tony):
     assert requests_of(read(server), MEETINGS, "POST", 201) == 20
 
 
-def test_every_start_counts_anew_and_sweeps_what_the_dead_left(start, tony, house):
+def test_each_start_counts_from_zero_and_deletes_the_folders_of_dead_servers(
+    start, tony, service_copy
+):
     _, key = tony
     first = start()
     first.call(*post(key))
     other = start()
-    assert len(folders(house)) == 2
+    assert len(folders(service_copy)) == 2
     first.kill()
 
     again = start()
 
-    assert len(folders(house)) == 2  # that of the one that lives, and its own
+    assert len(folders(service_copy)) == 2  # those of `other` and of `again`
     assert requests_of(read(again), MEETINGS, "POST", 201) == 0
     other.call(*post(key))
     assert requests_of(read(other), MEETINGS, "POST", 201) == 1
 
 
-def test_nothing_personal_is_shown(start, tony):
+def test_metrics_contain_no_personal_data(start, tony):
     lead_id, key = tony
     server = start()
     server.call(*post(key))
@@ -234,7 +238,7 @@ def test_nothing_personal_is_shown(start, tony):
         assert secret not in shown.replace("/feeds/<token>.ics", "")
 
 
-def test_it_needs_no_key_and_takes_no_parameters(start):
+def test_metrics_need_no_key_and_accept_no_parameters(start):
     server = start()
 
     assert server.call("GET", "/metrics", key="nxr_live_wrong").status == 200
@@ -243,35 +247,35 @@ def test_it_needs_no_key_and_takes_no_parameters(start):
     assert server.call("POST", "/metrics").status == 405
 
 
-def test_unless_asked_it_is_not_there_and_writes_nothing(start, tony, house):
-    shutil.rmtree(house / "var", ignore_errors=True)
+def test_without_metrics_on_the_path_is_unknown_and_no_file_is_written(start, tony, service_copy):
+    shutil.rmtree(service_copy / "var", ignore_errors=True)
     server = start("off")
     server.call(*post(tony[1]))
 
     answer = server.call("GET", "/metrics")
 
     assert (answer.status, answer.json["code"]) == (404, "not_found")
-    assert list((house / "var").iterdir()) == []
+    assert list((service_copy / "var").iterdir()) == []
 
 
-def test_unless_asked_nothing_of_it_is_loaded(run_python):
+def test_without_metrics_on_their_code_is_not_loaded(run_python):
     loaded = run_python("import sys, app; app.create_app(); print(*sys.modules)", METRICS="off")
 
     assert "flask" in loaded
     assert not {"web.metrics", "prometheus_client"} & set(loaded)
 
 
-def test_a_command_makes_no_files_though_it_is_on(run_python, house):
-    shutil.rmtree(house / "var", ignore_errors=True)
+def test_a_command_writes_no_files_even_with_metrics_on(run_python, service_copy):
+    shutil.rmtree(service_copy / "var", ignore_errors=True)
 
     loaded = run_python("import sys, app; app.create_app(); print(*sys.modules)", METRICS="on")
 
     assert "prometheus_client" in loaded
-    assert not (house / "var").exists()
+    assert not (service_copy / "var").exists()
 
 
-def test_one_process_counts_without_files(run_python, house):
-    shutil.rmtree(house / "var", ignore_errors=True)
+def test_one_process_counts_without_files(run_python, service_copy):
+    shutil.rmtree(service_copy / "var", ignore_errors=True)
 
     lines = run_python(
         "import app; http = app.create_app().test_client();"
@@ -280,4 +284,4 @@ def test_one_process_counts_without_files(run_python, house):
     )
 
     assert "meetings_http_requests_total{" in " ".join(lines)
-    assert not (house / "var").exists()
+    assert not (service_copy / "var").exists()

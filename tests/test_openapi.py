@@ -1,11 +1,11 @@
-"""The document describes the service as it is: made anew it is the same, and what it says holds."""
+"""docs/openapi.json is up to date, valid and true of the service."""
 
 import re
 
 import jsonschema_rs
 import pytest
-from conforms import CODES, DOCUMENT, resolve, validator, validator_of
 from conftest import booking
+from openapi_checks import CODES, DOCUMENT, component_validator, resolve, validator
 from openapi_spec_validator import validate
 
 from config.settings import ROOT
@@ -22,18 +22,18 @@ UNKNOWN_ID = "0198c0de-0000-7000-8000-000000000000"
 HOST = {"name": "Pepper", "email": "pepper@example.com"}
 
 
-def test_the_document_that_is_kept_is_the_one_made_now():
-    kept = (ROOT / "docs" / "openapi.json").read_text()
+def test_the_stored_document_is_up_to_date():
+    stored = (ROOT / "docs" / "openapi.json").read_text()
 
-    assert openapi.text_of(openapi.build()) == kept, "docs/openapi.json is stale: make openapi"
+    assert openapi.text_of(openapi.build()) == stored, "out of date: run make openapi"
 
 
-def test_it_is_valid_openapi():
+def test_the_document_is_valid_openapi():
     assert DOCUMENT["openapi"].startswith("3.1.")
     validate(DOCUMENT)
 
 
-def test_every_route_is_in_it_but_those_that_show_it(app):
+def test_every_route_is_documented_except_those_that_serve_the_document(app):
     routes = {
         (openapi.PATH_ARGUMENT.sub(r"{\2}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
@@ -52,18 +52,18 @@ def test_every_route_is_in_it_but_those_that_show_it(app):
     }
 
 
-def test_every_error_of_the_service_is_in_it_and_no_other():
-    told = [
+def test_exactly_the_errors_of_the_service_are_documented():
+    codes = [
         schema["properties"]["code"]["enum"][0]
         for schema in SCHEMAS.values()
         if "request_id" in schema.get("properties", {})
     ]
     table = re.findall(r"^\| \d{3} \| `(\w+)` \|", DOCUMENT["info"]["description"], re.MULTILINE)
-    assert sorted(told) == sorted(table) == sorted(CODES)
+    assert sorted(codes) == sorted(table) == sorted(CODES)
 
 
 def contents():
-    """Every body that is described: of requests, of answers, of errors."""
+    """Yield every documented body of a request, a response or an error."""
     for name, operation in OPERATIONS.items():
         bodies = {"request": operation.get("requestBody", {}), **operation["responses"]}
         for where, body in bodies.items():
@@ -72,7 +72,7 @@ def contents():
 
 
 @pytest.mark.parametrize("content", [*contents()])
-def test_every_body_has_an_example_that_is_what_its_schema_says(content):
+def test_every_body_has_an_example_that_its_schema_accepts(content):
     examples = [content["example"]] if "example" in content else []
     examples += [example["value"] for example in content.get("examples", {}).values()]
 
@@ -81,7 +81,7 @@ def test_every_body_has_an_example_that_is_what_its_schema_says(content):
         validator(content["schema"]).validate(example)
 
 
-def test_the_example_of_a_booking_is_answered_as_shown(api):
+def test_the_example_of_a_booking_gets_the_documented_response(api):
     api.new_lead(last_name="Stark", email="tony.stark@gmail.com")
     request = OPERATIONS["log_meeting"]["requestBody"]["content"]["application/json"]
     shown = OPERATIONS["log_meeting"]["responses"]["201"]["content"]["application/json"]["example"]
@@ -89,8 +89,8 @@ def test_the_example_of_a_booking_is_answered_as_shown(api):
     real = api.post("/meetings", json=request["examples"]["one"]["value"])
 
     assert list(real.json["meeting"]) == list(shown["meeting"])
-    of_its_own = dict.fromkeys(("id", "lead_id", "created_at"))
-    assert real.json["meeting"] | of_its_own == shown["meeting"] | of_its_own
+    unique = dict.fromkeys(("id", "lead_id", "created_at"))
+    assert real.json["meeting"] | unique == shown["meeting"] | unique
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,12 @@ def test_the_example_of_a_booking_is_answered_as_shown(api):
         ({"start_at": "2025-12-29T14:00:00"}, False),
     ],
 )
-def test_a_booking_is_right_by_the_document_where_the_service_takes_it(api, lead, changes, valid):
+def test_a_booking_is_valid_by_the_document_exactly_if_the_service_accepts_it(
+    api, lead, changes, valid
+):
     body = booking(**changes)
 
-    assert validator_of("MeetingRequest").is_valid(body) is valid
+    assert component_validator("MeetingRequest").is_valid(body) is valid
     assert api.post("/meetings", json=body).status_code == (201 if valid else 400)
 
 
@@ -152,13 +154,13 @@ def test_a_booking_is_right_by_the_document_where_the_service_takes_it(api, lead
         ({"first_name": "Tony", "metadata": {f"k{n}": n for n in range(101)}}, False),
     ],
 )
-def test_a_lead_is_right_by_the_document_where_the_service_takes_it(api, body, valid):
-    assert validator_of("LeadRequest").is_valid(body) is valid
+def test_a_lead_is_valid_by_the_document_exactly_if_the_service_accepts_it(api, body, valid):
+    assert component_validator("LeadRequest").is_valid(body) is valid
     assert api.post("/leads", json=body).status_code == (201 if valid else 400)
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("list_")])
-def test_a_list_counts_by_the_limits_the_document_names(api, lead, name):
+def test_a_list_has_the_limits_that_the_document_states(api, lead, name):
     path = next(
         path
         for path, item in DOCUMENT["paths"].items()
@@ -177,7 +179,7 @@ def test_a_list_counts_by_the_limits_the_document_names(api, lead, name):
     assert api.get(path, query_string={"limit": limit["minimum"] - 1}).status_code == 400
 
 
-def test_what_a_key_opens_says_so():
+def test_all_operations_but_the_public_ones_document_the_key():
     public = {name for name, operation in OPERATIONS.items() if not operation["security"]}
 
     assert public == {"get_feed", "healthz", "readyz"}
@@ -188,7 +190,7 @@ def test_what_a_key_opens_says_so():
     )
 
 
-def test_an_answer_that_is_not_as_described_is_noticed(api, lead, monkeypatch):
+def test_a_response_that_differs_from_the_document_fails_a_test(api, lead, monkeypatch):
     """Every other test relies on this: `api` checks each response against the document."""
     monkeypatch.setattr("schemas.LeadResponse.dump", lambda schema, row: {"id": row.id})
 
@@ -196,7 +198,7 @@ def test_an_answer_that_is_not_as_described_is_noticed(api, lead, monkeypatch):
         api.get(f"/leads/{lead['id']}")
 
 
-def test_the_service_shows_it_to_anyone_and_not_twice_to_the_same(app):
+def test_the_document_is_public_and_sent_again_only_if_it_changed(app):
     http = app.test_client()
 
     first = http.get("/openapi.json")
@@ -212,7 +214,7 @@ def test_the_service_shows_it_to_anyone_and_not_twice_to_the_same(app):
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
-def test_the_reference_is_strict_like_every_other_path(app, path):
+def test_the_documentation_refuses_unknown_parameters_and_methods(app, path):
     http = app.test_client()
 
     misspelt = http.get(f"{path}?version=2")

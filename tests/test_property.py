@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from server import flask, serving_demo
+from server import run_flask, serving_demo
 
 from config.settings import ROOT
 
@@ -14,7 +14,7 @@ EXAMPLES = 12  # for each call and phase; the whole test takes about half a minu
 
 def test_schemathesis_finds_no_difference_from_the_openapi_document(tmp_path):
     with serving_demo(tmp_path) as (server, demo):
-        feed = flask(server.database_url, "feeds", "create", demo["name"])
+        feed = run_flask(server.database_url, "feeds", "create", demo["name"])
         known_values = (
             demo["host_email"],
             demo["meeting_type_id"],

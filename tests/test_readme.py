@@ -3,8 +3,8 @@
 import re
 import shlex
 
-from conforms import CODES
 from conftest import booking
+from openapi_checks import CODES
 
 from cli import client_group, db, demo, feed_group, key_group, type_group, user_group
 from config.settings import ROOT

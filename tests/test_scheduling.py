@@ -1,4 +1,4 @@
-"""Long work gives way to other requests under gevent, and runs directly elsewhere."""
+"""Long work yields to other requests under gevent, and runs directly without gevent."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def note(step, times, seconds=0.0):
 
 
 def run_under_gevent(code):
-    """Run code in a process of its own that gevent has patched; returns what it prints."""
+    """Run code in a new process that gevent has patched; returns the words it prints."""
     done = subprocess.run(
         [sys.executable, "-c", UNDER_GEVENT + code], cwd=ROOT, capture_output=True, text=True
     )
@@ -46,14 +46,14 @@ def test_a_call_runs_directly_without_gevent():
         run_in_thread(fail)
 
 
-def test_parts_of_a_list_are_complete_and_in_order():
+def test_a_list_is_split_into_parts_in_order():
     wait_until_idle(10)  # returns at once
 
     assert list(in_turns([1, 2, 3, 4, 5], 2)) == [[1, 2], [3, 4], [5]]
     assert list(in_turns([], 2)) == []
 
 
-def test_other_greenlets_go_on_while_a_call_runs_in_a_thread():
+def test_other_greenlets_run_while_a_call_runs_in_a_thread():
     printed = run_under_gevent("""
 other = gevent.spawn(note, "other", 5, 0.01)
 thread = run_in_thread(lambda: (blocking_sleep(0.3), threading.get_native_id())[1])
@@ -63,7 +63,7 @@ print(thread != main, len(steps))
     assert printed == ["True", "5"]
 
 
-def test_an_error_in_a_thread_is_raised_in_the_caller_and_printed_nowhere():
+def test_an_error_in_a_thread_is_raised_in_the_caller_and_not_printed():
     printed = run_under_gevent("""
 try:
     run_in_thread(int, "x")
@@ -74,7 +74,7 @@ except ValueError as error:
     assert printed == ["ValueError"]
 
 
-def test_waiting_until_idle_lets_others_finish_what_they_can():
+def test_waiting_until_idle_lets_other_greenlets_finish():
     printed = run_under_gevent("""
 gevent.spawn(note, "other", 5)
 wait_until_idle(10)
@@ -84,7 +84,7 @@ print(len(steps))
     assert printed == ["5"]
 
 
-def test_waiting_until_idle_ends_in_time_when_others_never_rest():
+def test_waiting_until_idle_times_out_if_others_are_always_busy():
     printed = run_under_gevent("""
 gevent.spawn(note, "other", 10**9)
 began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Schemas of requests: what `Request.load` promises beyond what each route tests."""
+"""The rules of `Request.load` that the tests of the routes do not cover."""
 
 import ast
 
@@ -23,7 +23,7 @@ def test_absent_fields_are_left_out_and_defaults_filled_in():
     assert Drink().load({"name": "milk"}) == {"name": "milk", "cups": 1}
 
 
-def test_every_fault_is_named_in_the_order_of_the_fields_and_the_rest_is_valid():
+def test_all_faults_are_named_in_field_order_and_valid_fields_are_returned():
     with pytest.raises(ValidationError) as refused:
         Drink().load({"ice": 1, "sugar": "much", "cups": "2"})
 
@@ -35,14 +35,14 @@ def test_every_fault_is_named_in_the_order_of_the_fields_and_the_rest_is_valid()
     assert refused.value.valid_data == {"cups": 2}
 
 
-def test_a_fault_of_fields_together_stands_beside_that_of_one():
+def test_a_fault_of_several_fields_follows_the_fault_of_one():
     with pytest.raises(ValidationError) as refused:
         Drink().load({"name": "tea", "sugar": "much"})
 
     assert refused.value.messages == {"sugar": ["Must be one of: none, some.", "Not in tea."]}
 
 
-def test_no_schema_has_a_hook_of_marshmallow_that_would_not_be_called():
+def test_no_schema_uses_a_marshmallow_hook_which_load_would_not_call():
     tree = ast.parse((ROOT / "schemas.py").read_text())
     hooks = {"pre_load", "post_load", "validates", "validates_schema"}
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from conftest import booking, hold_write_lock, save_lead
-from server import Server, copy_house
+from server import Server, copy_service
 
 import database
 from database.queries import rows_of
@@ -213,17 +213,17 @@ def test_a_server_starts_without_its_database_and_reports_that_it_is_not_ready(k
 
 def test_a_running_server_writes_nothing_outside_var(app, database_url, tmp_path):
     """The server runs from a copy of the project, with a separate home folder."""
-    house = copy_house(tmp_path / "house")
+    folder = copy_service(tmp_path / "service")
     home = tmp_path / "home"
     home.mkdir()
-    before = sorted(house.rglob("*"))
+    before = sorted(folder.rglob("*"))
     surroundings = {"HOME": str(home), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    server = Server(database_url, environment=surroundings, house=house).start()
+    server = Server(database_url, environment=surroundings, folder=folder).start()
     for _ in range(5):
         server.call("GET", "/readyz")
     server.stop()
 
-    after = [path for path in house.rglob("*") if "var" not in path.relative_to(house).parts]
+    after = [path for path in folder.rglob("*") if "var" not in path.relative_to(folder).parts]
     assert sorted(after) == before
     assert list(home.iterdir()) == []

@@ -18,7 +18,7 @@ BODY_BYTES = 8 * 1024 * 1024  # the longest body that the worker waits for
 
 
 @pytest.fixture(scope="module")
-def narrow(app, database_url):
+def one_thread(app, database_url):
     """A server of one process that handles one request at a time."""
     server = Server(database_url, workers=1, environment={"THREADS": "1"}).start()
     yield server
@@ -26,7 +26,7 @@ def narrow(app, database_url):
 
 
 @pytest.fixture(scope="module")
-def alone(app, database_url):
+def one_worker(app, database_url):
     """A server of one process."""
     server = Server(database_url, workers=1).start()
     yield server
@@ -41,7 +41,7 @@ def key(app):
 
 
 def post(path, key, body, *headers):
-    """The bytes of a POST, apart from its body."""
+    """Return the head of a POST with this body."""
     lines = [
         f"POST /api/public{path} HTTP/1.1",
         "Host: x",
@@ -53,7 +53,7 @@ def post(path, key, body, *headers):
 
 
 def read_answers(connection, count):
-    """The status and the JSON of each answer, in their order."""
+    """Return the status and the JSON of each response, in order."""
     reader = connection.makefile("rb")
     answers = []
     while len(answers) < count:
@@ -71,7 +71,7 @@ def test_workers_accept_about_as_many_connections_each(app, database_url):
     server = Server(database_url).start()
     while len(server.workers_pids()) < 2:
         time.sleep(0.1)
-    time.sleep(1)  # for the second to be up
+    time.sleep(1)  # until the second worker accepts
     with ExitStack() as callers:
         for _ in range(24):
             caller = callers.enter_context(socket.create_connection(("127.0.0.1", server.port)))
@@ -88,33 +88,33 @@ def test_workers_accept_about_as_many_connections_each(app, database_url):
 
 
 class TestASlowCaller:
-    def test_does_not_delay_others_while_it_sends(self, narrow, key):
+    def test_does_not_delay_others_while_it_sends(self, one_thread, key):
         body = json.dumps(booking(lead_email="tony@example.com")).encode()
         with ExitStack() as callers:
             for part in (b"", b"P", post("/meetings", key, body), post("/leads", key, body) + b"{"):
                 for _ in range(10):
-                    caller = socket.create_connection(("127.0.0.1", narrow.port))
+                    caller = socket.create_connection(("127.0.0.1", one_thread.port))
                     callers.enter_context(caller)
                     caller.sendall(part)
             began = time.monotonic()
 
-            answer = narrow.call("POST", "/api/public/meetings", body, key)
+            answer = one_thread.call("POST", "/api/public/meetings", body, key)
 
         assert answer.status == 201
         assert time.monotonic() - began < 2
 
-    def test_does_not_delay_others_while_it_reads(self, narrow, key, app):
-        """The response is longer than what the system buffers for a connection."""
+    def test_does_not_delay_others_while_it_reads(self, one_thread, key, app):
+        """The response is longer than the system's buffer for a connection."""
         client_id = clients.authenticate(key)
         long = {"first_name": "Tony", "metadata": {f"k{n}": "x" * 600 for n in range(100)}}
         leads.save(client_id, [Loaded(long, {})] * 200)
         get = f"GET /api/public/leads?limit=200 HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+        with socket.create_connection(("127.0.0.1", one_thread.port)) as caller:
             caller.sendall(get.encode())
             time.sleep(0.5)
             began = time.monotonic()
 
-            answer = narrow.call("GET", "/healthz")
+            answer = one_thread.call("GET", "/healthz")
             waited = time.monotonic() - began
             [(status, listed)] = read_answers(caller, 1)
 
@@ -124,30 +124,30 @@ class TestASlowCaller:
 
 class TestALongRequest:
     @pytest.fixture
-    def slowest_meanwhile(self, alone):
-        """Makes a call and others beside it; returns its seconds and those of the slowest other."""
+    def time_with_others(self, one_worker):
+        """Return the seconds of a call, and of the slowest call that was made meanwhile."""
 
         def measure(*call):
             answers = []
-            thread = threading.Thread(target=lambda: answers.append(alone.call(*call)))
+            thread = threading.Thread(target=lambda: answers.append(one_worker.call(*call)))
             began, waits = time.monotonic(), []
             thread.start()
             while thread.is_alive():
                 asked = time.monotonic()
-                alone.call("GET", "/healthz")
+                one_worker.call("GET", "/healthz")
                 waits.append(time.monotonic() - asked)
             assert answers[0].status == 200
             return time.monotonic() - began, max(waits)
 
         return measure
 
-    def test_leaves_time_for_others_in_an_array_and_in_a_calendar(self, slowest_meanwhile, key):
+    def test_for_an_array_or_a_calendar_lets_other_requests_run(self, time_with_others, key):
         rows = [
             booking(lead_email="tony@example.com", external_event_id=str(n)) for n in range(1000)
         ]
 
-        array_took, array_wait = slowest_meanwhile("POST", "/api/public/meetings", rows, key)
-        calendar_took, calendar_wait = slowest_meanwhile(
+        array_took, array_wait = time_with_others("POST", "/api/public/meetings", rows, key)
+        calendar_took, calendar_wait = time_with_others(
             "GET", "/api/public/meetings.ics", None, key
         )
 
@@ -155,10 +155,10 @@ class TestALongRequest:
         assert calendar_wait < 0.5 * calendar_took
 
 
-def test_pipelined_requests_are_answered_in_order(narrow, key):
+def test_pipelined_requests_are_answered_in_order(one_thread, key):
     bodies = [json.dumps({"first_name": f"Tony {n}"}).encode() for n in range(200)]
     sent = b"".join(post("/leads", key, body) + body for body in bodies)
-    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+    with socket.create_connection(("127.0.0.1", one_thread.port)) as caller:
         caller.sendall(sent)
 
         answers = read_answers(caller, len(bodies))
@@ -168,10 +168,10 @@ def test_pipelined_requests_are_answered_in_order(narrow, key):
     ]
 
 
-def test_pipelined_requests_longer_than_the_buffers_are_all_answered(narrow, key):
+def test_pipelined_requests_longer_than_the_buffers_are_all_answered(one_thread, key):
     body = json.dumps({"first_name": "Tony", "note": "x" * 10_000}).encode()
     sent = (post("/leads", key, body) + body) * 30
-    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+    with socket.create_connection(("127.0.0.1", one_thread.port)) as caller:
         caller.sendall(sent)
 
         answers = read_answers(caller, 30)
@@ -179,9 +179,9 @@ def test_pipelined_requests_longer_than_the_buffers_are_all_answered(narrow, key
     assert {status for status, _ in answers} == {201}
 
 
-def test_expect_100_continue_is_answered_once(narrow, key):
+def test_expect_100_continue_is_answered_once(one_thread, key):
     body = b'{"first_name": "Tony"}'
-    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+    with socket.create_connection(("127.0.0.1", one_thread.port)) as caller:
         caller.sendall(post("/leads", key, body, "Expect: 100-continue"))
         (interim, _), *_ = read_answers(caller, 1)
         caller.sendall(body)
@@ -191,9 +191,9 @@ def test_expect_100_continue_is_answered_once(narrow, key):
     assert (interim, status) == (100, 201)
 
 
-def test_a_connection_is_kept_after_an_error_response(narrow, key):
+def test_a_connection_is_kept_after_an_error_response(one_thread, key):
     body = b'{"first_name": ""}'
-    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+    with socket.create_connection(("127.0.0.1", one_thread.port)) as caller:
         statuses = []
         for _ in range(5):
             caller.sendall(post("/leads", key, body) + body)
@@ -205,10 +205,10 @@ def test_a_connection_is_kept_after_an_error_response(narrow, key):
 @pytest.mark.parametrize(
     ("asked", "kept"), [("a-1_b.C", True), ("nxr_live_abc", False), ("a b", False), ("", False)]
 )
-def test_a_request_refused_before_the_application_keeps_its_request_id(narrow, asked, kept):
+def test_a_request_refused_before_the_application_keeps_its_request_id(one_thread, asked, kept):
     sent = f"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-ID: {asked}\r\nbad header\r\n\r\n"
 
-    head, _, body = narrow.raw(sent.encode()).partition(b"\r\n\r\n")
+    head, _, body = one_thread.raw(sent.encode()).partition(b"\r\n\r\n")
 
     answer = json.loads(body)
     assert answer["code"] == "bad_request"
@@ -216,18 +216,18 @@ def test_a_request_refused_before_the_application_keeps_its_request_id(narrow, a
     assert (answer["request_id"] == asked) == kept
 
 
-def test_connection_close_closes_the_connection(narrow):
-    answer = narrow.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+def test_connection_close_closes_the_connection(one_thread):
+    answer = one_thread.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"Connection: close" in answer
 
 
 @pytest.mark.parametrize("header", ["Accept: */*", "Expect: 100-continue"])
-def test_a_caller_that_sends_too_much_receives_the_413(narrow, key, header):
+def test_a_caller_that_sends_too_much_receives_the_413(one_thread, key, header):
     """The rest of the body is never read, and closing at once would discard the response."""
     body = b"x" * (BODY_BYTES + 1)
-    with socket.create_connection(("127.0.0.1", narrow.port)) as caller:
+    with socket.create_connection(("127.0.0.1", one_thread.port)) as caller:
         caller.sendall(post("/leads", key, body, header) + body[: 2 * 1024 * 1024])
 
         [(status, answer)] = read_answers(caller, 1)
@@ -235,11 +235,11 @@ def test_a_caller_that_sends_too_much_receives_the_413(narrow, key, header):
     assert (status, answer["code"]) == (413, "payload_too_large")
 
 
-def test_a_pipelined_request_that_is_refused_keeps_its_own_request_id(narrow):
+def test_a_pipelined_request_that_is_refused_keeps_its_own_request_id(one_thread):
     good = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: first\r\n\r\n"
     broken = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: second\r\nbad header\r\n\r\n"
 
-    _, first, second = narrow.raw(good + broken).split(b"HTTP/1.1 ")
+    _, first, second = one_thread.raw(good + broken).split(b"HTTP/1.1 ")
 
     assert first.startswith(b"200")
     assert b"X-Request-Id: first" in first
@@ -247,7 +247,7 @@ def test_a_pipelined_request_that_is_refused_keeps_its_own_request_id(narrow):
     assert b"X-Request-Id: second" in second
 
 
-def test_a_request_that_waits_too_long_for_its_turn_is_refused(kind, app, database_url, key):
+def test_a_request_that_waits_too_long_for_a_thread_is_refused(kind, app, database_url, key):
     settings = {"THREADS": "1", "DB_TIMEOUT_SECONDS": "2"}
     server = Server(database_url, workers=1, environment=settings).start()
     holder = hold_write_lock(kind, database_url)
@@ -264,18 +264,18 @@ def test_a_request_that_waits_too_long_for_its_turn_is_refused(kind, app, databa
     assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
 
 
-def test_large_bodies_in_transit_are_bounded(alone, key):
+def test_the_total_size_of_large_bodies_in_transit_is_bounded(one_worker, key):
     body = b" " * BODY_BYTES
     with ExitStack() as callers:
         for _ in range(16):
-            caller = socket.create_connection(("127.0.0.1", alone.port), 20)
+            caller = socket.create_connection(("127.0.0.1", one_worker.port), 20)
             callers.enter_context(caller)
             caller.sendall(post("/leads", key, body) + body[:-1])
-        late = callers.enter_context(socket.create_connection(("127.0.0.1", alone.port), 20))
+        late = callers.enter_context(socket.create_connection(("127.0.0.1", one_worker.port), 20))
         late.sendall(post("/leads", key, body) + body[: 1024 * 1024])
 
         [(status, refused)] = read_answers(late, 1)
-        small = alone.call("POST", "/api/public/leads", {"first_name": "Tony"}, key)
+        small = one_worker.call("POST", "/api/public/leads", {"first_name": "Tony"}, key)
 
     assert (status, refused["code"]) == (503, "unavailable")
     assert small.status == 201

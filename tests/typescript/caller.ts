@@ -1,4 +1,4 @@
-// A caller of the API: what it gets right compiles, what it gets wrong must not.
+// A caller of the API: correct code compiles, and each marked mistake must not.
 import type { components, operations } from "./api";
 
 type Schemas = components["schemas"];
@@ -17,22 +17,22 @@ const booking = {
 const body: operations["log_meeting"]["requestBody"]["content"]["application/json"] = [booking];
 
 // @ts-expect-error: neither lead_email nor lead_id
-const ofNobody: Booking = { title: "x", starts_at: "2026-01-01T10:00", duration_minutes: 30 };
+const withoutLead: Booking = { title: "x", starts_at: "2026-01-01T10:00", duration_minutes: 30 };
 
 // @ts-expect-error: neither ends_at nor duration_minutes
-const endless: Booking = { lead_email: "a@example.com", title: "x", starts_at: "2026-01-01T10:00" };
+const withoutEnd: Booking = { lead_email: "a@example.com", title: "x", starts_at: "2026-01-01T10:00" };
 
 // @ts-expect-error: a misspelt field
 const misspelt: Booking = { ...booking, start_at: "2026-01-01T10:00" };
 
 // @ts-expect-error: no such location
-const moon: Booking = { ...booking, location_type: "moon" };
+const unknownLocation: Booking = { ...booking, location_type: "moon" };
 
 const lead: Schemas["LeadRequest"] = { first_name: "Tony", metadata: { utm_source: "ads" } };
 
 type Refusal = operations["get_meeting"]["responses"][404]["content"]["application/json"];
 
-/** Errors are told apart by their code. */
+/** The code of an error selects its type. */
 export function explain(refusal: Refusal): string {
   switch (refusal.code) {
     case "meeting_not_found":
@@ -52,4 +52,4 @@ export function titles(logged: Logged): string[] {
   return logged.results.map((row) => (row.success ? row.meeting.title : row.code));
 }
 
-export const all = [body, ofNobody, endless, misspelt, moon, lead];
+export const all = [body, withoutLead, withoutEnd, misspelt, unknownLocation, lead];

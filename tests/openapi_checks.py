@@ -1,4 +1,4 @@
-"""Holds answers against docs/openapi.json: every one that a test gets is what the document says."""
+"""Checks the responses in tests against docs/openapi.json."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from reference.openapi import PATH_ARGUMENT
 from services import errors
 
 DOCUMENT = json.loads((ROOT / "docs" / "openapi.json").read_text())
-# Every code an answer can have: those of services, but for what only the command line meets.
+# Every error code of a response: those of the services, except the command line's.
 CODES = {
     *(
         error.code
@@ -31,7 +31,7 @@ LONE_SURROGATE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 
 
 def resolve(thing: dict[str, Any]) -> dict[str, Any]:
-    """What a reference refers to, or the thing itself."""
+    """Return the object that a `$ref` points to, or the object itself if it has none."""
     while "$ref" in thing:
         found: Any = DOCUMENT
         for part in thing["$ref"].removeprefix("#/").split("/"):
@@ -41,39 +41,39 @@ def resolve(thing: dict[str, Any]) -> dict[str, Any]:
 
 
 def validator(schema: dict[str, Any]) -> Any:
-    """A validator of values by a schema of the document."""
+    """Return a validator for a schema of the document."""
     whole = {"allOf": [schema], "components": DOCUMENT["components"]}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 
 @cache
-def validator_of_answer(path: str, method: str, status: str, mimetype: str) -> Any:
-    """What validates an operation's answers of a status; KeyError where it says it has none."""
+def response_validator(path: str, method: str, status: str, mimetype: str) -> Any:
+    """Return a validator for an operation's responses; KeyError if they are not documented."""
     answered = resolve(DOCUMENT["paths"][path][method]["responses"][status])
     return validator(answered["content"][mimetype]["schema"])
 
 
 @cache
-def validator_of(name: str) -> Any:
-    """A validator by one of the schemas among the document's components."""
+def component_validator(name: str) -> Any:
+    """Return a validator for one of the document's component schemas."""
     return validator({"$ref": f"#/components/schemas/{name}"})
 
 
-def check(app: Flask, response: TestResponse) -> None:
-    """Fail where an answer is not what the document says of its operation and status."""
+def check_response(app: Flask, response: TestResponse) -> None:
+    """Fail if a response differs from the document's description of its operation and status."""
     request = response.request
     assert response.headers["X-Request-Id"]
     try:
         rule, _ = app.url_map.bind("").match(request.path, request.method, return_rule=True)
-    except HTTPException as error:  # no operation of the document, but one of its errors
+    except HTTPException as error:  # no operation matches, so the response must be this error
         names = {404: "NotFound", 405: "MethodNotAllowed"}
-        validator_of(names[error.code]).validate(response.json)
+        component_validator(names[error.code]).validate(response.json)
         return
     path, method = PATH_ARGUMENT.sub(r"{\2}", rule.rule), request.method.lower()
     if path not in DOCUMENT["paths"] or method == "head":
         return
     status, mimetype = str(response.status_code), response.mimetype
-    # The name of a refused field can hold half a character, which the validator cannot read.
+    # The name of a refused field can contain a lone surrogate, which the validator cannot read.
     text = LONE_SURROGATE.sub("?", response.text)
     body = json.loads(text) if mimetype == "application/json" else text
-    validator_of_answer(path, method, status, mimetype).validate(body)
+    response_validator(path, method, status, mimetype).validate(body)
