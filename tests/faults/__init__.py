@@ -1,1 +1,1 @@
-"""What the service must outlive: kills, outages, full disks, rude callers, a clock set back."""
+"""Tests of faults: kills, outages, full disks, misbehaving callers, a clock set back."""

@@ -1,4 +1,4 @@
-"""What the faults need: a site, servers that are gone afterwards, a PostgreSQL to mistreat."""
+"""Fixtures for the fault tests: a seeded database, servers, and a PostgreSQL that may be killed."""
 
 import contextlib
 import os
@@ -15,18 +15,18 @@ import pytest
 from conftest import PostgresServer, embedded_postgres
 from server import Server
 
-from faults.site import Site, new_site
+from faults.seeded import SeededDatabase, seed_database
 
 FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Nothing was measured yet."""
+    """Start with no figures."""
     config.stash[FIGURES] = []
 
 
 class OwnPostgres(PostgresServer):
-    """A PostgreSQL that may be killed, stopped and paused; it comes back under the same URL."""
+    """A PostgreSQL that tests may kill, stop and pause; it keeps its URL when it starts again."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="meetings-faults-"))
@@ -35,33 +35,33 @@ class OwnPostgres(PostgresServer):
         self.socket = self.server.get_postmaster_info().socket_path
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start the server and wait until it accepts connections."""
         folder = self.socket.parent
         self._control(
             "-w", "-o", '-h ""', "-o", f"-k {folder}", "-l", str(self.server.log), "start"
         )
 
     def shut_down(self) -> None:
-        """Stop it as an operator does: whoever is connected is told to leave."""
+        """Stop the server as an operator does: it closes all connections."""
         self._control("-w", "-m", "fast", "stop")
 
     def kill(self) -> None:
-        """kill -9 of all its processes."""
+        """Kill all its processes with SIGKILL."""
         processes = self._signal(signal.SIGKILL)
         psutil.wait_procs(processes, timeout=10)
 
     def pause(self) -> None:
-        """Stop its processes where they are: it takes connections and answers nothing."""
+        """Suspend its processes: connections still open, but nothing responds."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """End the pause."""
         self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """For good."""
+        """Stop the server and delete its data."""
         with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
-            self.go_on()
+            self.resume()
             self._control("-w", "-m", "immediate", "stop")
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -85,25 +85,25 @@ class OwnPostgres(PostgresServer):
 
 @pytest.fixture(scope="session")
 def own_postgres() -> Iterator[OwnPostgres]:
-    """A PostgreSQL for these tests alone."""
+    """A PostgreSQL that only these tests use."""
     server = OwnPostgres()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def site(empty_databases: Callable[[], str]) -> Site:
-    """A new database, on either kind, with a client and leads."""
-    return new_site(empty_databases())
+def seeded(empty_databases: Callable[[], str]) -> SeededDatabase:
+    """A new database of each kind, with a client and leads."""
+    return seed_database(empty_databases())
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """`serve(site.url, THREADS=8)` starts a server; whatever becomes of the test, it ends."""
+    """`serve(seeded.url, THREADS=8)` starts a server, which is killed after the test."""
     servers: list[Server] = []
 
     def start(url: str, **settings: Any) -> Server:
-        # Nobody reads what it prints meanwhile, so it must not print much.
+        # The output is read only at the end, and a full pipe would block the server.
         environment = {"LOG_LEVEL": "CRITICAL"} | {
             name: str(value) for name, value in settings.items()
         }
@@ -121,8 +121,8 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """`tell(killed=3, lost=0)` puts the figures into the summary of the run."""
+def report(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`report(killed=3, lost=0)` adds the figures to the summary of the run."""
 
     def write(**figures: Any) -> None:
         text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
@@ -132,7 +132,7 @@ def tell(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print what the faults did."""
+    """Print the figures of the fault tests."""
     if lines := config.stash[FIGURES]:
         terminalreporter.section("faults")
         for line in lines:

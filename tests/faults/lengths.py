@@ -1,12 +1,12 @@
-"""How long a fault lasts: briefly in every run of the tests, much longer in the soak."""
+"""Decorators that run a fault test briefly in every run, and much longer in `make soak`."""
 
 from typing import Any
 
 import pytest
 
 
-def lengths(names: str, short: Any, long: Any) -> pytest.MarkDecorator:
-    """Run a test with the short values, and in the soak (`make soak`) with the long ones."""
+def short_and_long(names: str, short: Any, long: Any) -> pytest.MarkDecorator:
+    """Run a test with the short values, and in `make soak` with the long ones."""
     return pytest.mark.parametrize(
         names,
         [
@@ -16,8 +16,8 @@ def lengths(names: str, short: Any, long: Any) -> pytest.MarkDecorator:
     )
 
 
-def together_then_alone(name: str, values: list[Any]) -> pytest.MarkDecorator:
-    """Run a test with all values at once for 2.5 `seconds`; in the soak with each for a minute."""
+def all_or_each(name: str, values: list[Any]) -> pytest.MarkDecorator:
+    """Run a test with all values at once for 2.5 `seconds`; in `make soak`, each for a minute."""
     each = [
         pytest.param([value], 60, id=getattr(value, "__name__", value), marks=pytest.mark.soak)
         for value in values

@@ -1,4 +1,4 @@
-"""Load as callers make it: they book, cancel, read, try again, and write down every answer."""
+"""Callers that book, cancel, read and retry, and record every response."""
 
 import http.client
 import json
@@ -13,24 +13,24 @@ from uuid import uuid4
 from conftest import booking
 from server import Answer, Server
 
-from faults.site import Site
+from faults.seeded import SeededDatabase
 
 MEETINGS = "/api/public/meetings"
-PATIENCE = 30.0  # whoever is not answered by then counts as left hanging
+PATIENCE = 30.0  # seconds after which a request without a response counts as hanging
 ARRAY = 10  # bookings in an array
 CALLERS = ("book", "book", "book", "book", "array", "read")
 
-# What becomes of a request that has no answer.
-REFUSED = "refused"  # nobody listened
-HUNG_UP = "hung up"  # not one byte came back, on a connection made for this request
-CLOSED = "closed"  # the same on a kept connection: callers make a new one, as HTTP says
-CUT_OFF = "cut off"  # an answer began and did not end
+# The results of requests without a response.
+REFUSED = "refused"  # no process was listening
+HUNG_UP = "hung up"  # no byte came back, on a new connection
+CLOSED = "closed"  # no byte came back, on a kept connection: HTTP lets callers retry
+CUT_OFF = "cut off"  # a response began and did not end
 HANGING = "hanging"
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request and what became of it: a status, or why there was none."""
+    """One request and its result: a status, or the reason why there was none."""
 
     kind: str
     began: float
@@ -42,8 +42,8 @@ class Call:
         return self.began + self.took
 
 
-def answers_in(received: bytes) -> list[Answer]:
-    """The answers that came one after another on a connection; a last one that was cut, too."""
+def parse_answers(received: bytes) -> list[Answer]:
+    """Parse the responses received on one connection; the last one may be incomplete."""
     found = []
     while received:
         head, _, rest = received.partition(b"\r\n\r\n")
@@ -56,7 +56,7 @@ def answers_in(received: bytes) -> list[Answer]:
 
 
 def fault_in(answer: Answer) -> str | None:
-    """What an answer of the service under stress lacks; None where it is as the contract says."""
+    """Return how a response violates the contract, or None."""
     try:
         body = answer.json
     except ValueError:
@@ -79,27 +79,29 @@ def fault_in(answer: Answer) -> str | None:
 
 
 class Load:
-    """Callers at work for as long as the `with` lasts.
+    """Callers that send requests until the `with` block ends.
 
-    Whoever books tries again until it is answered with 200 or 201, as webhook senders do.
+    A booking is sent again until the response is 200 or 201, as webhook senders do.
     """
 
     def __init__(
         self,
         server: Server,
-        site: Site,
+        seeded: SeededDatabase,
         callers: tuple[str, ...] = CALLERS,
         pause: float = 0,
         patience: float = PATIENCE,
     ) -> None:
-        self.server, self.site, self.pause, self.patience = server, site, pause, patience
+        self.server, self.seeded, self.pause, self.patience = server, seeded, pause, patience
         self.running = True
         self.lock = threading.Lock()
         self.calls: list[Call] = []
-        self.wrong: list[str] = []  # answers that are not what the contract says
+        self.wrong: list[str] = []  # responses that violate the contract
         self.sent: dict[str, dict[str, Any]] = {}  # external id → booking
-        self.acknowledged: dict[str, set[str]] = defaultdict(set)  # external id → its meeting's ids
-        self.created: Counter[str] = Counter()  # external id → how often it was answered 201
+        self.acknowledged: dict[str, set[str]] = defaultdict(
+            set
+        )  # external id → ids of its meetings
+        self.created: Counter[str] = Counter()  # external id → number of 201 responses
         self.cancelled: set[str] = set()  # ids of meetings
         self.callers = [Caller(self, kind, index % 2 == 0) for index, kind in enumerate(callers)]
 
@@ -113,10 +115,10 @@ class Load:
         for caller in self.callers:
             caller.join()
 
-    def settle(self) -> None:
-        """Send once more what was never acknowledged, now that the service is well."""
+    def resend_unacknowledged(self) -> None:
+        """Send the bookings that were never acknowledged again, once the service has recovered."""
         self.__exit__()
-        caller = Caller(self, "settle", False)
+        caller = Caller(self, "resend", False)
         for event_id, body in list(self.sent.items()):
             if event_id not in self.acknowledged:
                 answer = caller.send("POST", MEETINGS, body)
@@ -131,11 +133,11 @@ class Load:
             self.created[event_id] += status == 201
 
     def results(self, since: float = 0, until: float = float("inf")) -> Counter[int | str]:
-        """How often each status or failure was the end of a request that ended in that time."""
+        """Count the results of the requests that ended in that time."""
         return Counter(call.result for call in self.calls if since <= call.ended < until)
 
     def failures(self) -> dict[str, int]:
-        """Requests without an answer, but for those on a connection that was closed meanwhile."""
+        """Count the requests without a response, except on kept connections that were closed."""
         return {
             result: count
             for result, count in self.results().items()
@@ -143,21 +145,21 @@ class Load:
         }
 
     def slowest(self, since: float = 0) -> float:
-        """Seconds until the slowest answer to what began since then."""
+        """Return the seconds of the slowest request that began since then."""
         return max((call.took for call in self.calls if call.began >= since), default=0.0)
 
-    def answered_late(self) -> list[str]:
-        """External ids whose meeting was made by a request that got no answer."""
-        stored = {row.event_id for row in self.site.stored().meetings}
+    def created_without_answer(self) -> list[str]:
+        """Return the external ids whose meeting was created by a request without a response."""
+        stored = {row.event_id for row in self.seeded.stored().meetings}
         return [event_id for event_id in stored if self.created[event_id] != 1]
 
     def percentile(self, share: float, since: float = 0) -> float:
-        """The seconds within which a share of what began since then was done with."""
+        """Return the seconds in which a share of the requests since then ended."""
         took = sorted(call.took for call in self.calls if call.began >= since)
         return took[min(int(len(took) * share), len(took) - 1)] if took else float("inf")
 
     def recovery(self, back: float) -> float:
-        """Seconds from an instant to the first booking acknowledged that was sent after it."""
+        """Return the seconds from `back` until a booking sent since then was acknowledged."""
         return min(
             (
                 call.ended - back
@@ -168,13 +170,13 @@ class Load:
         )
 
     def wait_for_recovery(self, back: float, seconds: float) -> None:
-        """Go on until a booking sent after that instant is acknowledged, or seconds have passed."""
+        """Wait until a booking sent since `back` is acknowledged, or until the seconds are over."""
         while self.recovery(back) == float("inf") and time.monotonic() < back + seconds:
             time.sleep(0.05)
 
     def problems(self) -> list[str]:
-        """What is stored and should not be, or the other way round; nothing where all is right."""
-        stored = self.site.stored()
+        """Return every difference between the stored rows and the responses."""
+        stored = self.seeded.stored()
         meetings = {row.id: row for row in stored.meetings}
         by_event = defaultdict(set)
         for row in stored.meetings:
@@ -188,15 +190,18 @@ class Load:
         found += [f"twice: {event_id}" for event_id, ids in by_event.items() if len(ids) > 1]
         found += [f"created twice: {event_id}" for event_id, n in self.created.items() if n > 1]
         found += [f"never sent: {event_id}" for event_id in by_event.keys() - self.sent.keys()]
-        told = Counter(stored.told)
+        activities = Counter(stored.activities)
         expected = Counter((id, "meeting_scheduled") for id in meetings)
         expected += Counter(
             (id, "meeting_cancelled") for id, row in meetings.items() if row.status == "cancelled"
         )
-        found += [f"timeline lacks {entry}" for entry in expected - told]
-        found += [f"timeline has too much of {entry}" for entry in told - expected]
+        found += [f"timeline lacks {entry}" for entry in expected - activities]
+        found += [f"timeline has too much of {entry}" for entry in activities - expected]
         pairs = {(row.event_id, row.id) for row in stored.meetings}
-        found += [f"external event without the other: {pair}" for pair in pairs ^ stored.events]
+        found += [
+            f"meeting without external event, or the reverse: {pair}"
+            for pair in pairs ^ stored.external_events
+        ]
         found += [
             f"not cancelled: {id}"
             for id in self.cancelled
@@ -205,7 +210,7 @@ class Load:
         return found
 
     def figures(self, since: float = 0) -> dict[str, Any]:
-        """For the summary at the end of the run."""
+        """Return the figures for the summary at the end of the run."""
         errors = {
             str(result): count
             for result, count in sorted(self.results().items(), key=str)
@@ -221,11 +226,11 @@ class Load:
 
 
 class Caller(threading.Thread):
-    """One caller, on a connection that it keeps or on a new one for each request."""
+    """One caller, which keeps its connection or opens a new one for each request."""
 
-    def __init__(self, load: Load, kind: str, keeps: bool) -> None:
+    def __init__(self, load: Load, kind: str, keeps_connection: bool) -> None:
         super().__init__(name=f"caller-{kind}")
-        self.load, self.kind, self.keeps = load, kind, keeps
+        self.load, self.kind, self.keeps_connection = load, kind, keeps_connection
         self.connection: http.client.HTTPConnection | None = None
 
     def run(self) -> None:
@@ -236,7 +241,7 @@ class Caller(threading.Thread):
         self.hang_up()
 
     def book(self) -> None:
-        """Book once, and cancel every third of the meetings."""
+        """Book once, and cancel about a third of the meetings."""
         body = self.new_booking()
         answer = self.send_until_done("POST", MEETINGS, body)
         if answer is None:
@@ -259,19 +264,19 @@ class Caller(threading.Thread):
             self.load.acknowledge(body["external_event_id"], result["meeting"], result["status"])
 
     def read(self) -> None:
-        """Look at the latest meetings of a lead."""
+        """List the latest meetings of a lead."""
         self.send(
-            "GET", f"/api/public/leads/{random.choice(self.load.site.leads)}/meetings?limit=5"
+            "GET", f"/api/public/leads/{random.choice(self.load.seeded.leads)}/meetings?limit=5"
         )
 
     def new_booking(self) -> dict[str, Any]:
-        lead = random.choice(self.load.site.leads)
+        lead = random.choice(self.load.seeded.leads)
         body = booking(lead_email=..., lead_id=lead, external_event_id=uuid4().hex)
         self.load.sent[body["external_event_id"]] = body
         return body
 
     def send_until_done(self, method: str, path: str, body: Any) -> Answer | None:
-        """Send until it is answered with success, or the load is over."""
+        """Send until the response is a success; None if the load ends first."""
         while self.load.running:
             answer = self.send(method, path, body)
             if answer is not None and answer.status in (200, 201):
@@ -280,12 +285,12 @@ class Caller(threading.Thread):
         return None
 
     def send(self, method: str, path: str, body: Any = None) -> Answer | None:
-        """Send once and write down what became of it; None where no answer came."""
+        """Send once and record the result; None without a response."""
         began = time.monotonic()
         result, answer = self.exchange(method, path, body)
         call = Call(self.kind, began, time.monotonic() - began, answer.status if answer else result)
         self.load.calls.append(call)
-        if answer is None or not self.keeps:
+        if answer is None or not self.keeps_connection:
             self.hang_up()
         if answer is None:
             return None
@@ -308,7 +313,7 @@ class Caller(threading.Thread):
                 self.connection.connect()
         except OSError:
             return REFUSED, None
-        headers = {"X-API-Key": self.load.site.key}
+        headers = {"X-API-Key": self.load.seeded.key}
         try:
             self.connection.request(
                 method, path, None if body is None else json.dumps(body), headers

@@ -8,16 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-When = Literal["before", "after"]  # PostgreSQL saw the COMMIT: not yet; it did, and nobody hears
+When = Literal["before", "after"]  # cut before PostgreSQL commits, or after
 Pump = Callable[[socket.socket, socket.socket], None]
-ENCRYPTION_REQUESTS = {80877103, 80877104}  # SSLRequest, GSSENCRequest: the server says no
-COMMITTED = b"COMMIT\0"  # the tag of the server's answer
+ENCRYPTION_REQUESTS = {80877103, 80877104}  # SSLRequest, GSSENCRequest: the server refuses both
+COMMITTED = b"COMMIT\0"  # the tag of the server's response
 
 
 class Proxy:
-    """Passes bytes on between any port and PostgreSQL's socket; `cut_next` arms it for one cut.
+    """Forwards bytes between a free port and PostgreSQL's socket; `cut_next` cuts one connection.
 
-    Messages are those of PostgreSQL's documentation, "Message Formats".
+    The messages are described in PostgreSQL's documentation, "Message Formats".
     """
 
     def __init__(self, server: Path) -> None:
@@ -31,12 +31,12 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_next(self, when: When) -> None:
-        """Cut whichever connection next commits."""
+        """Cut the next connection that commits."""
         self.cut.clear()
         self.armed = when
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
@@ -49,7 +49,7 @@ class Proxy:
             threading.Thread(target=self._link, args=(client,), daemon=True).start()
 
     def _link(self, client: socket.socket) -> None:
-        """Pass bytes on in both directions until either side is done or the link is cut."""
+        """Forward bytes in both directions until one side closes or the connection is cut."""
         with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
             server.connect(str(self.server))
             pumps = [
@@ -94,7 +94,7 @@ class Proxy:
 
 
 def _messages(client: socket.socket) -> Iterator[tuple[bytes, bytes]]:
-    """Each message of a client, whole, with its kind; those before it is let in have none."""
+    """Yield each complete message of a client with its kind; startup messages have none."""
     buffer, began = b"", False
     while chunk := client.recv(65536):
         buffer += chunk
@@ -110,7 +110,7 @@ def _messages(client: socket.socket) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _commits(kind: bytes, message: bytes, prepared: set[bytes]) -> bool:
-    """Whether a message makes PostgreSQL commit; remembers statements prepared for it."""
+    """Return whether a message commits; adds statements prepared as COMMIT to `prepared`."""
     if kind == b"Q":
         return b"COMMIT" in message.upper()
     if kind == b"P":

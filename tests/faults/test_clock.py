@@ -1,4 +1,4 @@
-"""The clock steps back an hour: order, ids, replays and the feed of changes stay right."""
+"""The clock steps back an hour: order, ids, replays and the change feed stay correct."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from freezegun import freeze_time
 
 @pytest.fixture
 def clock():
-    """A clock half an hour slow, so that tests can let it go on before they set it back."""
+    """A clock half an hour slow, so that tests can advance it before they set it back."""
     with freeze_time(datetime.now(UTC) - timedelta(minutes=30), ignore=["_pytest.timing"]) as clock:
         yield clock
 
@@ -21,7 +21,7 @@ def set_back(clock):
 
 
 def changes_since(api, last=None):
-    """What a program that keeps up with changes reads next, and the last row it has seen."""
+    """Read the change feed after the row `last`; returns the new rows and the last row read."""
     since = {"updated_after": last["updated_at"]} if last else {}
     rows, cursor = [], {}
     while True:
@@ -38,7 +38,7 @@ def log(api, event_id, **changes):
     return answer.status_code, answer.json["meeting"]
 
 
-def test_ids_go_on_growing(api, lead, set_back):
+def test_ids_keep_growing(api, lead, set_back):
     before = [log(api, f"before {n}")[1]["id"] for n in range(3)]
 
     set_back()
@@ -47,7 +47,7 @@ def test_ids_go_on_growing(api, lead, set_back):
     assert before + after == sorted(before + after)
 
 
-def test_a_replay_is_the_meeting_it_was_and_the_timeline_keeps_its_order(api, lead, set_back):
+def test_a_replay_finds_its_meeting_and_the_history_keeps_its_order(api, lead, set_back):
     _, meeting = log(api, "1")
 
     set_back()
@@ -94,7 +94,7 @@ def test_an_email_names_the_lead_updated_last(api, clock, set_back):
     assert meeting["lead_id"] == first["id"]
 
 
-def test_the_feed_of_changes_misses_none(api, lead, clock, set_back):
+def test_the_change_feed_misses_no_change(api, lead, clock, set_back):
     ids = []
     for n in range(3):
         ids.append(log(api, str(n))[1]["id"])

@@ -1,4 +1,4 @@
-"""Load for long: memory stays flat, nothing grows beside the database, the WAL is bounded."""
+"""Long load: memory stays flat, the WAL is bounded, and no file but the database grows."""
 
 import os
 import time
@@ -18,29 +18,29 @@ MEBIBYTE = 1024 * 1024
 
 
 def resident(server):
-    """Bytes in memory of all processes of a server."""
+    """Return the resident bytes of all processes of a server."""
     master = psutil.Process(server.process.pid)
     return sum(one.memory_info().rss for one in (master, *master.children(recursive=True)))
 
 
 @pytest.mark.soak
-def test_under_load_for_long_memory_is_flat_and_nothing_grows_but_the_database(
-    kind, site, serve, tell
+def test_long_load_keeps_memory_flat_and_grows_no_file_but_the_database(
+    kind, seeded, serve, report
 ):
-    server = serve(site.url)
+    server = serve(seeded.url)
     largest_wal = 0
 
-    with Load(server, site, (*CALLERS, "read")) as load:
+    with Load(server, seeded, (*CALLERS, "read")) as load:
         began = time.monotonic()
         time.sleep(WARM_UP)
         early = resident(server)
         while time.monotonic() < began + SECONDS:
             time.sleep(0.5)
-            wal = Path(f"{site.path}-wal")
+            wal = Path(f"{seeded.path}-wal")
             largest_wal = max(largest_wal, wal.stat().st_size if wal.exists() else 0)
         late = resident(server)
 
-    tell(
+    report(
         seconds=SECONDS,
         memory=f"{early / MEBIBYTE:.1f}, then {late / MEBIBYTE:.1f} MiB",
         largest_wal=f"{largest_wal / MEBIBYTE:.1f} MiB",
@@ -51,6 +51,6 @@ def test_under_load_for_long_memory_is_flat_and_nothing_grows_but_the_database(
     assert late <= early * GROWTH
     assert largest_wal <= WAL_BYTES
     if kind == "sqlite":
-        name = Path(urlsplit(site.url).path).name
-        beside = {path.name for path in Path(site.path).parent.iterdir()}
-        assert beside <= {name, f"{name}-wal", f"{name}-shm"}
+        name = Path(urlsplit(seeded.url).path).name
+        files = {path.name for path in Path(seeded.path).parent.iterdir()}
+        assert files <= {name, f"{name}-wal", f"{name}-shm"}

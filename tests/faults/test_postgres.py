@@ -1,29 +1,29 @@
-"""PostgreSQL killed, stopped and paused under load: 503 in time, and back at once when it is."""
+"""PostgreSQL killed, stopped and paused under load: 503 in time, then a quick recovery."""
 
 import time
 
 import pytest
 
-from faults.lengths import lengths
+from faults.lengths import short_and_long
 from faults.load import CALLERS, Load
-from faults.site import new_site
+from faults.seeded import seed_database
 
-RECOVERY = 5.0  # seconds from its return until bookings go through again
-# What is done to it, and what ends it.
+RECOVERY = 5.0  # seconds from its return until bookings succeed again
+# Fault → the methods that begin and end it.
 FAULTS = {
     "killed": ("kill", "start"),
     "stopped": ("shut_down", "start"),
-    "paused": ("pause", "go_on"),
+    "paused": ("pause", "resume"),
 }
 
 
 @pytest.fixture
-def site(own_postgres):
-    return new_site(own_postgres.create_database())
+def seeded(own_postgres):
+    return seed_database(own_postgres.create_database())
 
 
-def suffer(postgres, fault, seconds, load):
-    """Let the fault happen under load and pass; returns when it began and when it was over."""
+def run_fault(postgres, fault, seconds, load):
+    """Begin and end a fault under load; returns the times of both."""
     begin, end = FAULTS[fault]
     time.sleep(0.7)
     getattr(postgres, begin)()
@@ -37,11 +37,11 @@ def suffer(postgres, fault, seconds, load):
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped"])
-@lengths("seconds, timeout", (1.5, 1), (10, 5))
-def test_while_postgresql_is_away_callers_are_told_so_in_time(
-    own_postgres, site, serve, tell, fault, seconds, timeout
+@short_and_long("seconds, timeout", (1.5, 1), (10, 5))
+def test_without_postgresql_callers_get_503_in_time(
+    own_postgres, seeded, serve, report, fault, seconds, timeout
 ):
-    outage(own_postgres, site, serve, tell, fault, seconds, timeout, CALLERS)
+    check_outage(own_postgres, seeded, serve, report, fault, seconds, timeout, CALLERS)
 
 
 @pytest.mark.parametrize(
@@ -51,24 +51,24 @@ def test_while_postgresql_is_away_callers_are_told_so_in_time(
         pytest.param(CALLERS * 5, id="more callers than threads"),
     ],
 )
-@lengths("seconds, timeout", (5, 1), (10, 5))
-def test_while_postgresql_is_paused_callers_are_told_so_in_time(
-    own_postgres, site, serve, tell, callers, seconds, timeout
+@short_and_long("seconds, timeout", (5, 1), (10, 5))
+def test_while_postgresql_is_paused_callers_get_503_in_time(
+    own_postgres, seeded, serve, report, callers, seconds, timeout
 ):
-    outage(own_postgres, site, serve, tell, "paused", seconds, timeout, callers)
+    check_outage(own_postgres, seeded, serve, report, "paused", seconds, timeout, callers)
 
 
-def outage(postgres, site, serve, tell, fault, seconds, timeout, callers):
-    """One outage: what callers are told meanwhile, and that all is well after it."""
-    server = serve(site.url, DB_TIMEOUT_SECONDS=timeout, THREADS=4)
+def check_outage(postgres, seeded, serve, report, fault, seconds, timeout, callers):
+    """Check the responses during one outage, and the recovery after it."""
+    server = serve(seeded.url, DB_TIMEOUT_SECONDS=timeout, THREADS=4)
     workers = sorted(server.workers_pids())
 
-    with Load(server, site, callers) as load:
-        gone, back = suffer(postgres, fault, seconds, load)
-        load.settle()
+    with Load(server, seeded, callers) as load:
+        gone, back = run_fault(postgres, fault, seconds, load)
+        load.resend_unacknowledged()
 
     recovery, late = load.recovery(back), load.results(since=back + RECOVERY)
-    tell(**{fault: f"{seconds} s"}, **load.figures(), recovered_in=f"{recovery:.2f} s")
+    report(**{fault: f"{seconds} s"}, **load.figures(), recovered_in=f"{recovery:.2f} s")
     assert load.problems() == []
     assert load.failures() == {}
     assert load.results(gone, back)[503] > 0

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP under load: nobody is cut off, and a rolling restart answers everything."""
+"""SIGTERM and SIGHUP under load: no request is cut off, and a rolling restart serves them all."""
 
 import os
 import re
@@ -9,29 +9,29 @@ from contextlib import contextmanager
 
 import psutil
 
-from faults.lengths import lengths
-from faults.load import CLOSED, CUT_OFF, HANGING, HUNG_UP, REFUSED, Load, answers_in, fault_in
-from faults.site import new_site
+from faults.lengths import short_and_long
+from faults.load import CLOSED, CUT_OFF, HANGING, HUNG_UP, REFUSED, Load, fault_in, parse_answers
+from faults.seeded import seed_database
 
 LEAD = b'{"first_name": "Tony"}'
 
 
 def read_answer(connection):
-    """The status of a whole answer that is as it should be; else what came instead."""
+    """Return the status of a complete, correct response, else a description of the fault."""
     received = b""
     while chunk := connection.recv(65536):
         received += chunk
         head, ended, body = received.partition(b"\r\n\r\n")
         length = re.search(rb"Content-Length: (\d+)", head)
         if ended and length and len(body) >= int(length[1]):
-            (answer,) = answers_in(received)
+            (answer,) = parse_answers(received)
             return fault_in(answer) or answer.status
     return f"cut off after {received!r}"
 
 
 @contextmanager
 def half_sent(server, key, count=4):
-    """Requests of which half has arrived; `finish()` sends the rest and returns the answers."""
+    """Send half of some requests; `finish()` sends the rest and returns the responses."""
     head = f"POST /api/public/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
     head += f"Content-Length: {len(LEAD)}\r\n\r\n"
     connections = [socket.create_connection(("127.0.0.1", server.port), 20) for _ in range(count)]
@@ -48,18 +48,19 @@ def half_sent(server, key, count=4):
         connection.close()
 
 
-@lengths("stops", 1, 20)
-def test_at_sigterm_whatever_was_accepted_is_finished(empty_databases, serve, tell, stops):
+@short_and_long("stops", 1, 20)
+def test_at_sigterm_accepted_requests_are_finished(empty_databases, serve, report, stops):
     for _ in range(stops):
-        stop_under_load(new_site(empty_databases()), serve, tell)
+        stop_under_load(seed_database(empty_databases()), serve, report)
 
 
-def terminate(server, site, seconds):
-    """SIGTERM under load, with requests half sent, whose rest comes `seconds` later.
+def terminate(server, seeded, seconds):
+    """Send SIGTERM under load, and `seconds` later the rest of half-sent requests.
 
-    Returns the load, when it was asked to stop, how long that took, and the answers to the halves.
+    Returns the load, the time of the SIGTERM, the seconds until the end, and the responses to the
+    half-sent requests.
     """
-    with Load(server, site) as load, half_sent(server, site.key) as finish:
+    with Load(server, seeded) as load, half_sent(server, seeded.key) as finish:
         time.sleep(0.7)
         asked = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
@@ -71,55 +72,55 @@ def terminate(server, site, seconds):
     return load, asked, took, answers
 
 
-def stop_under_load(site, serve, tell):
-    """One stop: nobody who was accepted is cut off, and what was begun is finished."""
-    server = serve(site.url)
+def stop_under_load(seeded, serve, report):
+    """Check that one stop cuts off no accepted request."""
+    server = serve(seeded.url)
 
-    load, asked, took, answers = terminate(server, site, 0.3)
+    load, asked, took, answers = terminate(server, seeded, 0.3)
 
     cut = [call for call in load.calls if call.began < asked and call.result in (HUNG_UP, HANGING)]
-    tell(stopped_in=f"{took:.1f} s", **load.figures())
+    report(stopped_in=f"{took:.1f} s", **load.figures())
     assert server.process.returncode == 0
     assert answers == [201] * 4
     assert load.problems() == []
     assert cut == []
     assert load.results()[CUT_OFF] == 0
     assert set(load.results()) <= {200, 201, CLOSED, HUNG_UP, REFUSED}
-    assert load.answered_late() == []
+    assert load.created_without_answer() == []
 
 
-def test_after_sigterm_callers_are_answered_or_turned_away_at_once(tmp_path, serve, tell):
-    site = new_site(f"sqlite:///{tmp_path / 'meetings.db'}")
-    server = serve(site.url)
+def test_after_sigterm_new_requests_are_served_or_refused_at_once(tmp_path, serve, report):
+    seeded = seed_database(f"sqlite:///{tmp_path / 'meetings.db'}")
+    server = serve(seeded.url)
 
-    load, asked, *_ = terminate(server, site, 2)
+    load, asked, *_ = terminate(server, seeded, 2)
 
-    turned_away = [c.took for c in load.calls if c.began > asked and isinstance(c.result, str)]
-    tell(**load.figures(), turned_away_within=f"{max(turned_away):.2f} s")
-    assert max(turned_away) < 1
+    refused = [c.took for c in load.calls if c.began > asked and isinstance(c.result, str)]
+    report(**load.figures(), refused_within=f"{max(refused):.2f} s")
+    assert max(refused) < 1
 
 
-@lengths("restarts", 1, 20)
-def test_a_rolling_restart_answers_everything(site, serve, tell, restarts):
-    server = serve(site.url)
+@short_and_long("restarts", 1, 20)
+def test_a_rolling_restart_answers_every_request(seeded, serve, report, restarts):
+    server = serve(seeded.url)
     first = [psutil.Process(pid) for pid in server.workers_pids()]
 
-    with Load(server, site) as load:
+    with Load(server, seeded) as load:
         for _ in range(restarts):
             before = [psutil.Process(pid) for pid in server.workers_pids()]
-            with half_sent(server, site.key) as finish:
+            with half_sent(server, seeded.key) as finish:
                 time.sleep(0.5)
                 os.kill(server.process.pid, signal.SIGHUP)
                 time.sleep(0.3)
                 answers = finish()
             _, left = psutil.wait_procs(before, timeout=15)
             assert answers == [201] * 4
-            assert not left, "old workers stay"
+            assert not left, "old workers still run"
         time.sleep(0.3)
 
-    tell(restarts=restarts, **load.figures())
+    report(restarts=restarts, **load.figures())
     assert load.problems() == []
     assert set(load.results()) <= {200, 201, CLOSED}
-    assert load.answered_late() == []
+    assert load.created_without_answer() == []
     assert not {process.pid for process in first} & set(server.workers_pids())
     assert load.slowest() < 5

@@ -1,4 +1,4 @@
-"""SQLite locked by another process, and a full disk: 503, reads go on, nothing is corrupt."""
+"""SQLite locked by another process, and a full disk: 503 for writes, while reads succeed."""
 
 import resource
 import subprocess
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from faults.lengths import lengths
+from faults.lengths import short_and_long
 from faults.load import MEETINGS, Load, fault_in
-from faults.site import new_site
+from faults.seeded import seed_database
 
 TIMEOUT = 0.5
 HOLD = """
@@ -26,13 +26,13 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def site(tmp_path):
-    return new_site(f"sqlite:///{tmp_path / 'meetings.db'}")
+def seeded(tmp_path):
+    return seed_database(f"sqlite:///{tmp_path / 'meetings.db'}")
 
 
 @contextmanager
 def locked(path, *how):
-    """Another process holds the write lock, or what it is told to."""
+    """Let another process hold the write lock, or run the given statements."""
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, path, *(how or ["BEGIN IMMEDIATE"])],
         stdin=subprocess.PIPE,
@@ -46,25 +46,25 @@ def locked(path, *how):
         holder.communicate("")
 
 
-@lengths("seconds", 2, 20)
-def test_locked_by_another_process_it_answers_503_in_time_and_still_reads(
-    site, serve, tell, seconds
+@short_and_long("seconds", 2, 20)
+def test_while_the_file_is_locked_writes_get_503_in_time_and_reads_succeed(
+    seeded, serve, report, seconds
 ):
-    server = serve(site.url, DB_TIMEOUT_SECONDS=TIMEOUT)
+    server = serve(seeded.url, DB_TIMEOUT_SECONDS=TIMEOUT)
     workers = sorted(server.workers_pids())
 
-    with Load(server, site, ("book", "book", "array", "read")) as load:
+    with Load(server, seeded, ("book", "book", "array", "read")) as load:
         time.sleep(0.5)
-        with locked(site.path):
+        with locked(seeded.path):
             began = time.monotonic()
             time.sleep(seconds)
             ended = time.monotonic()
         load.wait_for_recovery(ended, 5)
         time.sleep(0.3)
-        load.settle()
+        load.resend_unacknowledged()
 
     meanwhile = [call for call in load.calls if began < call.began and call.ended < ended]
-    tell(**load.figures(), recovered_in=f"{load.recovery(ended):.2f} s")
+    report(**load.figures(), recovered_in=f"{load.recovery(ended):.2f} s")
     assert load.problems() == []
     assert load.failures() == {}
     assert {call.result for call in meanwhile if call.kind == "read"} == {200}
@@ -75,11 +75,11 @@ def test_locked_by_another_process_it_answers_503_in_time_and_still_reads(
     assert sorted(server.workers_pids()) == workers
 
 
-def test_where_not_even_reading_is_possible_nobody_waits_for_another(site, serve, tell):
-    """The file is locked as a whole, before the server has opened it."""
+def test_while_the_file_cannot_be_read_requests_time_out_in_parallel(seeded, serve, report):
+    """The whole file is locked before the server opens it."""
     how = ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "UPDATE leads SET email = email")
-    server = serve(site.url, DB_TIMEOUT_SECONDS=1)
-    with locked(site.path, *how), ThreadPoolExecutor(41) as pool:
+    server = serve(seeded.url, DB_TIMEOUT_SECONDS=1)
+    with locked(seeded.path, *how), ThreadPoolExecutor(41) as pool:
         began = time.monotonic()
         waiting = [pool.submit(server.call, "GET", "/readyz") for _ in range(40)]
         alive = []
@@ -90,7 +90,7 @@ def test_where_not_even_reading_is_possible_nobody_waits_for_another(site, serve
         answers = [call.result() for call in waiting]
         took = time.monotonic() - began
 
-    tell(callers=40, told_within=f"{took:.1f} s", healthz_within=f"{max(alive):.2f} s")
+    report(callers=40, answered_within=f"{took:.1f} s", healthz_within=f"{max(alive):.2f} s")
     assert {answer.status for answer in answers} == {503}
     assert took < 4
     assert max(alive) < 1
@@ -98,8 +98,8 @@ def test_where_not_even_reading_is_possible_nobody_waits_for_another(site, serve
 
 
 @contextmanager
-def files_limited(site, server):
-    """What the server writes to any file beyond its first KiB is refused (EFBIG)."""
+def files_limited(seeded, server):
+    """Refuse all writes of the server beyond the first KiB of a file (EFBIG)."""
     pids = server.workers_pids()
     for pid in pids:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
@@ -109,9 +109,9 @@ def files_limited(site, server):
 
 
 @contextmanager
-def file_system_full(site, server):
-    """Nothing can be written any more (ENOSPC)."""
-    filler = Path(site.path).with_name("filler")
+def file_system_full(seeded, server):
+    """Fill the file system, so that all writes fail (ENOSPC)."""
+    filler = Path(seeded.path).with_name("filler")
     with pytest.raises(OSError, match="No space left"):
         filler.write_bytes(bytes(16 * 1024 * 1024))
     yield
@@ -130,37 +130,37 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def book_until_refused(load, server, site):
-    """The first answer that is not 201: for some bookings the file may have room yet."""
+def book_until_refused(load, server, seeded):
+    """Book until the response is not 201, and return it; the file may have room for some."""
     for _ in range(1000):
         body = load.callers[0].new_booking()
-        answer = server.call("POST", MEETINGS, body, site.key)
+        answer = server.call("POST", MEETINGS, body, seeded.key)
         if answer.status != 201:
             return answer
         load.acknowledge(body["external_event_id"], answer.json["meeting"], answer.status)
-    raise AssertionError("there is always room")
+    raise AssertionError("no booking was refused")
 
 
-def fill(site, serve, tell, full, seconds):
-    """Load, a disk that is full for a while, and what is left of it all."""
-    server = serve(site.url, DB_TIMEOUT_SECONDS=TIMEOUT)
+def check_full_disk(seeded, serve, report, full, seconds):
+    """Check the responses while the disk is full under load, and the stored rows after it."""
+    server = serve(seeded.url, DB_TIMEOUT_SECONDS=TIMEOUT)
     workers = sorted(server.workers_pids())
 
-    with Load(server, site, ("book", "book", "array", "read"), pause=0.01) as load:
+    with Load(server, seeded, ("book", "book", "array", "read"), pause=0.01) as load:
         time.sleep(0.5)
-        with full(site, server):
+        with full(seeded, server):
             began = time.monotonic()
             time.sleep(seconds)
-            booked = book_until_refused(load, server, site)
-            read = server.call("GET", MEETINGS, key=site.key)
+            booked = book_until_refused(load, server, seeded)
+            read = server.call("GET", MEETINGS, key=seeded.key)
             ended = time.monotonic()
         load.wait_for_recovery(ended, 5)
         time.sleep(0.3)
-        load.settle()
+        load.resend_unacknowledged()
 
     meanwhile = load.results(began, ended)
-    tell(**load.figures(), recovered_in=f"{load.recovery(ended):.2f} s")
-    assert site.query("PRAGMA integrity_check") == [("ok",)]
+    report(**load.figures(), recovered_in=f"{load.recovery(ended):.2f} s")
+    assert seeded.query("PRAGMA integrity_check") == [("ok",)]
     assert load.problems() == []
     assert load.failures() == {}
     assert (booked.status, fault_in(booked), read.status) == (503, None, 200)
@@ -171,16 +171,16 @@ def fill(site, serve, tell, full, seconds):
     assert sorted(server.workers_pids()) == workers
 
 
-@lengths("seconds", 1, 30)
-def test_when_files_may_not_grow_writes_are_refused_reads_go_on_and_it_recovers(
-    site, serve, tell, seconds
+@short_and_long("seconds", 1, 30)
+def test_when_files_cannot_grow_writes_get_503_until_they_can_and_reads_succeed(
+    seeded, serve, report, seconds
 ):
-    fill(site, serve, tell, files_limited, seconds)
+    check_full_disk(seeded, serve, report, files_limited, seconds)
 
 
-@lengths("seconds", 1, 30)
-def test_when_the_disk_is_full_writes_are_refused_reads_go_on_and_it_recovers(
-    small_disk, serve, tell, seconds
+@short_and_long("seconds", 1, 30)
+def test_when_the_disk_is_full_writes_get_503_until_it_has_room_and_reads_succeed(
+    small_disk, serve, report, seconds
 ):
-    site = new_site(f"sqlite:///{small_disk / 'meetings.db'}")
-    fill(site, serve, tell, file_system_full, seconds)
+    seeded = seed_database(f"sqlite:///{small_disk / 'meetings.db'}")
+    check_full_disk(seeded, serve, report, file_system_full, seconds)

@@ -1,4 +1,4 @@
-"""A database of its own with a client, its key and leads, read without the service."""
+"""A database with a client, its key and leads, which tests read without the service."""
 
 import sqlite3
 from contextlib import closing
@@ -12,7 +12,7 @@ from services import clients, migrations
 
 
 class StoredMeeting(NamedTuple):
-    """What is compared of a meeting."""
+    """The columns of a meeting that tests compare."""
 
     id: str
     event_id: str
@@ -21,18 +21,18 @@ class StoredMeeting(NamedTuple):
 
 @dataclass
 class Stored:
-    """What a database holds, as another program finds it."""
+    """The rows of a database, read by another program."""
 
     meetings: list[StoredMeeting]
-    told: list[tuple[str, str]]  # of each timeline entry: the meeting and the activity type
-    events: set[tuple[str, str]]  # external id and meeting
+    activities: list[tuple[str, str]]  # meeting and activity type
+    external_events: set[tuple[str, str]]  # external id and meeting
 
 
 @dataclass
-class Site:
-    """Where callers call: the URL that the service is given, and what they need to know.
+class SeededDatabase:
+    """A database for the service at `url`, with an API key and the ids of leads.
 
-    `direct_url` is another way to the same database, where the service's own may be cut.
+    `direct_url` leads to the same database, also while a proxy cuts the connections to `url`.
     """
 
     url: str
@@ -41,7 +41,7 @@ class Site:
     direct_url: str
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Read from the database, whoever else is using it."""
+        """Run a query on a separate connection."""
         if self.direct_url.startswith("sqlite:///"):
             with closing(sqlite3.connect(self.path, timeout=30)) as connection:
                 return connection.execute(sql).fetchall()
@@ -54,21 +54,21 @@ class Site:
         return self.direct_url.removeprefix("sqlite:///")
 
     def stored(self) -> Stored:
-        """All meetings with their timeline entries and external events."""
+        """Return all meetings, their activities and external events."""
         meetings = self.query("SELECT id, external_event_id, status FROM meetings")
-        told = self.query(
+        activities = self.query(
             "SELECT meeting_id, activity_type FROM activities WHERE meeting_id IS NOT NULL"
         )
-        events = self.query("SELECT event_id, meeting_id FROM external_events")
+        external_events = self.query("SELECT event_id, meeting_id FROM external_events")
         return Stored(
             [StoredMeeting(str(id), event_id, status) for id, event_id, status in meetings],
-            [(str(id), activity_type) for id, activity_type in told],
-            {(event_id, str(id)) for event_id, id in events},
+            [(str(id), activity_type) for id, activity_type in activities],
+            {(event_id, str(id)) for event_id, id in external_events},
         )
 
 
-def new_site(url: str, through: str | None = None) -> Site:
-    """Migrate an empty database and fill it; `through` is the URL for the service, if another."""
+def seed_database(url: str, service_url: str | None = None) -> SeededDatabase:
+    """Migrate and fill an empty database; the service uses `service_url`, if given."""
     with using(url):
         migrations.upgrade()
         client, key = clients.create("Stark Industries")
@@ -76,4 +76,4 @@ def new_site(url: str, through: str | None = None) -> Site:
             save_lead(client.id, first_name=name, email=f"{name}@example.com")
             for name in ("tony", "pepper", "happy", "rhodey", "peter")
         ]
-    return Site(through or url, key, [lead.id for lead in people], url)
+    return SeededDatabase(service_url or url, key, [lead.id for lead in people], url)
