@@ -312,7 +312,7 @@ def demo() -> Any:
 
 def _demo_client() -> Client:
     try:
-        # Its first key is not shown. The one that is, each run replaces by its label.
+        # The first key is not shown. Each run prints a new key and revokes the previous one.
         client, _ = clients.create(DEMO_CLIENT)
     except NameTaken:
         return clients.find(DEMO_CLIENT)

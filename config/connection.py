@@ -31,7 +31,7 @@ class Connection:
         self.start_request(b"")
 
     def start_request(self, read_ahead: bytes) -> None:
-        """Reset the state for the next request; `read_ahead` holds bytes of it that are here."""
+        """Reset the state for the next request; `read_ahead` holds the part that has arrived."""
         self.head = read_ahead  # for the caller's X-Request-Id
         self.received = len(read_ahead)
         self.interim = b""  # the `100 Continue` that the caller waits for
@@ -84,8 +84,8 @@ class Connection:
     def linger(self) -> None:
         """Wait until the caller hangs up, so that the last response arrives.
 
-        To close a socket with bytes unread resets the connection, which discards what the caller
-        has not read yet.
+        Closing a socket with unread bytes resets the connection, which discards the data that the
+        caller has not read yet.
         """
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
@@ -105,7 +105,7 @@ class Connection:
 
 
 class BrokenBody:
-    """A body that could not be read; the application meets the error when it reads."""
+    """A body that could not be received; reading it raises the error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

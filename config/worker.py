@@ -1,8 +1,8 @@
 """The gunicorn worker, on gevent: each connection has a greenlet that reads and answers requests.
 
-gunicorn parses requests and frames responses; gevent waits. This module adds what neither has: the
-application is called when the whole request has arrived, and the response is sent in one piece
-after it. So a slow caller costs a buffer, but no place among the requests in progress.
+gunicorn parses requests and frames responses; gevent waits. This module calls the application only
+when the whole request has arrived, and sends the response in one piece afterwards. So a slow caller
+costs a buffer, but no place among the requests in progress.
 """
 
 import io
@@ -24,7 +24,7 @@ from config.refusals import Busy, refuse
 
 IDLE_SECONDS = 2.0  # for a connection without a request, once the worker stops
 ACCEPT_DELAY_SECONDS = 0.0001  # for each connection that the worker already has
-BODY_BYTES = 8 * 1024 * 1024  # a longer body is not waited for: the application refuses it
+BODY_BYTES = 8 * 1024 * 1024  # a longer body is not read, because the application refuses it
 TOO_BUSY = "The service is too busy just now. Please try again."
 
 
@@ -160,7 +160,7 @@ class GeventWorker(Worker):
             environ["wsgi.input"] = BrokenBody(error)
             response.force_close()
         if not length <= len(body) <= BODY_BYTES:
-            response.force_close()  # what is left of the body must not pass for the next request
+            response.force_close()  # the rest of the body must not be parsed as a request
 
     def call_application(self, response: wsgi.Response, environ: dict[str, Any]) -> None:
         """Call the application as one of the requests in progress, and collect its response."""

@@ -1,4 +1,4 @@
-"""The routes: the blueprint `api`, which needs a key, and the public routes beside it."""
+"""The routes: the blueprint `api`, which needs a key, and the public routes."""
 
 from flask import Flask
 

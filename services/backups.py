@@ -1,4 +1,4 @@
-"""Backups: a copy of the database in one file, made while the service serves."""
+"""Backups: copies of the database in one file, made while the service runs."""
 
 import os
 import tempfile
@@ -47,7 +47,7 @@ def _refuse_to_overwrite(file: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the new name in the folder on disk; the fsync of the file does not do that."""
+    """Write the file's name in the folder to disk; the fsync of the file does not do that."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

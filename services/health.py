@@ -1,4 +1,4 @@
-"""Whether the service can work: its database answers and is migrated."""
+"""Readiness: whether the database responds and is migrated."""
 
 from peewee import PeeweeException
 
@@ -13,10 +13,10 @@ def check() -> None:
 
 
 def unavailable_or_none(error: BaseException) -> Unavailable | None:
-    """Return the Unavailable that an error of the database amounts to; None if it is a bug.
+    """Return Unavailable if the database caused an error; None if the error is a bug.
 
-    A query also fails on a database that is behind the code, as when the server was started before
-    the migration.
+    A query also fails if the database lacks a migration, for example because the server was
+    started first.
     """
     if is_unavailable(error):
         return Unavailable("The database is not available just now. Please try again.")
@@ -26,5 +26,5 @@ def unavailable_or_none(error: BaseException) -> Unavailable | None:
         except Unavailable as behind:
             return behind
         except PeeweeException:
-            return None  # the first error says more
+            return None  # the database fails again; the caller logs the first error
     return None

@@ -30,7 +30,7 @@ def status() -> list[dict[str, Any]]:
 
 
 def check() -> None:
-    """Raise Unavailable, naming the command to run, if the database is behind the code."""
+    """Raise Unavailable, naming the command to run, if the database lacks a migration."""
     pending = [step["name"] for step in status() if step["applied_at"] is None]
     if pending:
         raise Unavailable(

@@ -33,10 +33,10 @@ DEFAULT_NO_SHOW_REASON = "api_marked"
 
 @dataclass(frozen=True)
 class Transition:
-    """From which statuses a transition starts, and what it sets and records.
+    """The statuses that a transition starts from, and what it sets and records.
 
-    In the statuses of `done_in` it has nothing to do. Statuses are those that callers see, so a
-    confirmed meeting is `confirmed`. `sets` makes columns of the request's fields and the time.
+    In a status of `done_in`, it changes nothing. Statuses are those that callers see, so a
+    confirmed meeting is `confirmed`. `sets` returns columns to set.
     """
 
     verb: str
@@ -205,10 +205,10 @@ def reschedule(client_id: str, meeting_id: str, move: Loaded) -> RowResult:
 
 
 def _claim_new_id(client_id: str, meeting_id: str, move: Loaded) -> str | None:
-    """Make a rescheduled booking's new id name the meeting; returns the id of its owner.
+    """Claim a rescheduled booking's new id for the meeting; returns the id of the owning meeting.
 
-    The old id stays an alias. Everywhere ids are claimed before meetings are locked, so that this
-    and a booking at once cannot deadlock; a refusal of the move undoes the claim.
+    The old id stays an alias. All code claims ids before it locks meetings, so that a
+    concurrent booking cannot deadlock with this. If the move is refused, the claim is undone.
     """
     event_id = move.valid.get("external_event_id")
     if event_id is None or move.wrong:
@@ -223,7 +223,7 @@ def _claim_new_id(client_id: str, meeting_id: str, move: Loaded) -> str | None:
 
 
 def _times_of_move(meeting: Meeting, given: Given) -> tuple[dict[str, Any], Details]:
-    """The times that a meeting is to be moved to, and what is wrong with the move."""
+    """Return the new times of a meeting, and the faults of the move."""
     times = {
         field: given[field]
         for field in ("starts_at", "ends_at", "duration_minutes")

@@ -32,7 +32,7 @@ def changes_between(before: dict[str, Any], after: dict[str, Any]) -> Changes:
 
 
 class ChangeSet:
-    """What a transaction changes: the rows to update, and the activities that tell of it.
+    """The changes of a transaction: the rows to update and the activities to insert.
 
     `latest_change` is the query for the client's latest change of such rows.
     """

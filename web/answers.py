@@ -38,7 +38,7 @@ class JsonResponse(Response):
 
 
 def success(**things: Any) -> Response:
-    """Respond 200 with `{"success": true, …}`, the things in their order."""
+    """Respond 200 with `{"success": true, …}`, in the given order."""
     return write_json(200, {"success": True, **things})
 
 
@@ -80,7 +80,7 @@ def _stored_array(
     for index, (loaded, result) in enumerate(zip(body.rows, results, strict=True)):
         if isinstance(result, ServiceError):
             counts["failed"] += 1
-            rows.append({"index": index, "success": False, **_told(result, result.status)})
+            rows.append({"index": index, "success": False, **_describe(result, result.status)})
             continue
         is_new = result.effect == "created"
         counts["created" if is_new else "updated"] += 1
@@ -107,7 +107,7 @@ def page(query: dict[str, Any], rows: list[Any], next_key: Any) -> Response:
 
 
 def replay_warnings(booking: Mapping[str, Any], effect: str) -> dict[str, list[str]]:
-    """Return the warning that half a (provider, event id) pair does not protect from replays."""
+    """Return a warning if only one half of the (provider, event id) pair was given."""
     provider, event_id = map(booking.get, PAIR)
     if (provider is None) == (event_id is None):
         return {}
@@ -120,7 +120,7 @@ def replay_warnings(booking: Mapping[str, Any], effect: str) -> dict[str, list[s
 
 
 def mark_existed(lead: Mapping[str, Any], effect: str) -> dict[str, bool]:
-    """Return the mark of a lead that its `external_id` named already."""
+    """Return `{"existed": true}` for a lead whose `external_id` already existed."""
     return {} if effect == "created" else {"existed": True}
 
 
@@ -173,30 +173,30 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, on_bug)
 
 
-def refuse(status: int, told: dict[str, Any]) -> Response:
+def refuse(status: int, described: dict[str, Any]) -> Response:
     """Respond with an error. Every error response has this form:
 
     `{"success": false, "error": title, "message": sentence, "code": identifier, "details": …,
     "request_id": …}`. Only validation errors have `details`: field → sentences. A 503 has the
     header `Retry-After`.
     """
-    g.code = told["code"]
-    response = write_json(status, {"success": False, **told, "request_id": g.request_id})
+    g.code = described["code"]
+    response = write_json(status, {"success": False, **described, "request_id": g.request_id})
     if status == 503:
         response.headers["Retry-After"] = "1"
     return response
 
 
-def _told(error: ServiceError, status: int | None = None) -> dict[str, Any]:
-    """Return what callers see of an error, with its status where it is one row's of an array."""
-    told: dict[str, Any] = {} if status is None else {"status": status}
-    told |= {"error": error.title, "message": error.message, "code": error.code}
-    return told if error.details is None else told | {"details": error.details}
+def _describe(error: ServiceError, status: int | None = None) -> dict[str, Any]:
+    """Return an error as callers see it, with its status if it belongs to a row of an array."""
+    described: dict[str, Any] = {} if status is None else {"status": status}
+    described |= {"error": error.title, "message": error.message, "code": error.code}
+    return described if error.details is None else described | {"details": error.details}
 
 
 def on_service_error(error: ServiceError) -> Response:
     """Respond to an error that a service raised on purpose."""
-    return refuse(error.status, _told(error))
+    return refuse(error.status, _describe(error))
 
 
 def on_http_error(error: HTTPException) -> Response:
@@ -223,5 +223,5 @@ def on_bug(error: Exception) -> Response:
         return on_service_error(unavailable)
     log.error("Bug in request %s", g.request_id, exc_info=error)
     message = f"A bug. It was logged under request_id {g.request_id}."
-    told = {"error": "Internal server error", "message": message, "code": "internal_error"}
-    return refuse(500, told)
+    described = {"error": "Internal server error", "message": message, "code": "internal_error"}
+    return refuse(500, described)

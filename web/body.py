@@ -50,7 +50,7 @@ def load_partly(schema: type[Request]) -> Loaded:
     """
     raw = read_body(BODY_BYTES).removeprefix(codecs.BOM_UTF8)
     is_absent = not raw.strip() and issubclass(schema, OptionalRequest)
-    return _load_alone(schema, {} if is_absent else parse_json(raw))
+    return _load_single(schema, {} if is_absent else parse_json(raw))
 
 
 def load_rows(schema: type[Request]) -> Rows:
@@ -61,7 +61,7 @@ def load_rows(schema: type[Request]) -> Rows:
     """
     body = parse_json(read_body(ARRAY_BYTES))
     if not isinstance(body, list):
-        return Rows(False, [_load_alone(schema, body)])
+        return Rows(False, [_load_single(schema, body)])
     wrong = _query_faults()
     if not 1 <= len(body) <= ARRAY_ROWS:
         wrong["body"] = [f"Must hold 1 to {ARRAY_ROWS} objects, not {len(body)}."]
@@ -92,7 +92,7 @@ def load_object(schema: Schema, body: Any) -> Loaded:
         return Loaded(valid, error.normalized_messages())
 
 
-def _load_alone(schema: type[Request], body: Any) -> Loaded:
+def _load_single(schema: type[Request], body: Any) -> Loaded:
     loaded = load_object(instance(schema), body)
     if request.query_string:
         return Loaded(loaded.valid, _query_faults() | loaded.wrong)

@@ -1,7 +1,7 @@
 """Count and time requests for Prometheus. This module is imported only when METRICS is on.
 
-No series holds anything personal: its labels are routes, methods, statuses and error codes of this
-service, so that callers cannot create series either.
+All labels are routes, methods, statuses and error codes of this service. So no series contains
+personal data, and callers cannot create series.
 """
 
 import os
@@ -110,7 +110,7 @@ class Metrics:
         return response
 
     def count_bookings(self, is_array: bool, results: list[RowResult | ServiceError]) -> None:
-        """Count what became of bookings; `count_request` counts a single one that is refused."""
+        """Count the results of bookings; `count_request` counts a single refused one."""
         for result in results:
             if isinstance(result, RowResult):
                 self.logged.labels(result.effect, "").inc()

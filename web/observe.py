@@ -49,7 +49,7 @@ def end_request(response: Response) -> Response:
 
 
 def count_bookings(body: Rows, results: list[RowResult | ServiceError]) -> None:
-    """Count what became of the bookings of a request; does nothing unless METRICS is on."""
+    """Count the results of a request's bookings; does nothing unless METRICS is on."""
     metrics = current_app.extensions.get(METRICS)
     if metrics:
         metrics.count_bookings(body.is_array, results)
