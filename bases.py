@@ -123,7 +123,7 @@ class ResponseSchema(Schema):
                 computed[key] = PROPERTIES[source]
             else:
                 columns[key] = KEYS.get(source, source)
-        # Any column stands in for a computed value at first, so that the keys keep their order.
+        # A computed value first reads any column as a placeholder, so that keys keep their order.
         any_column = next(iter(columns.values()), "")
         keys = [field.data_key or name for name, field in self.fields.items()]
         places = dict.fromkeys(keys, any_column) | columns

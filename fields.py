@@ -84,7 +84,7 @@ class WebAddress(validate.URL):
 
 
 class InputField(fields.Field[Any]):
-    """A mixin for our fields, before marshmallow's class: an optional field may be null."""
+    """A mixin, listed before marshmallow's class: a field may be null unless it is required."""
 
     SHAPE: ClassVar[Mapping[str, Any]] = {}
     default_error_messages = {
@@ -113,7 +113,7 @@ class LowerCase(Text):
     """Text that is stored and compared in lower case."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        # Before the length is checked: lower case can be longer (İ), and it is what is stored.
+        # Lowered before the length check, as lower case can be longer (İ) and is what is stored.
         return super()._deserialize(value, *args, **kwargs).lower()
 
 

@@ -56,7 +56,7 @@ class _Ids:
     """Makes UUIDs of version 7 (RFC 9562, section 5.7), which only grow within a process.
 
     Apart from the version, the 64 leading bits are the time in units of 1/4096 ms. When the clock
-    stands still or steps back, they count on from the last id.
+    stands still or steps back, they continue from the last id.
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class InstantField(Field):
 
 
 class JsonField(TextField):
-    """JSON stored as text: SQLite has no jsonb, which also reorders keys and rewrites numbers."""
+    """JSON stored as text, because PostgreSQL's jsonb reorders keys and rewrites numbers."""
 
     from_database = staticmethod(orjson.loads)
     to_database = staticmethod(write_json)
@@ -127,7 +127,7 @@ METADATA_BYTES = 64 * 1024
 
 
 def metadata_fault(metadata: dict[str, Any]) -> str | None:
-    """Return the limit that a lead's metadata exceeds, if any; nulls are not stored or counted."""
+    """Return an error if a lead's metadata is too large; nulls are not stored and do not count."""
     stored = {key: value for key, value in metadata.items() if value is not None}
     if len(stored) > METADATA_KEYS:
         return f"Must hold at most {METADATA_KEYS} keys, not {len(stored)}."
@@ -262,7 +262,7 @@ class Lead(Table):
     class Meta:
         table_name = "leads"
         indexes = (
-            # Look-ups by external id or email need an index that begins with it: see `checked`.
+            # Indexes begin with the column that is looked up: database.queries.checked says why.
             (("external_id", "client"), True),
             # the lead with an email: of several, the one updated last
             (("email_key", "client", "updated_at", "created_at", "id"), False),
@@ -380,7 +380,7 @@ Meeting.add_index(
 
 
 class ExternalEvent(Base):
-    """The meeting of a booking in another system; the key recognizes a replay of the booking.
+    """The meeting of a booking in another system; the key identifies replays of the booking.
 
     This row decides whether a booking is new, so it is written before the meeting, and the
     foreign key is checked at commit. Whenever a meeting is written, SQLite looks for rows that

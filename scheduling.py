@@ -1,4 +1,4 @@
-"""How long work gives way to other requests, under gevent and elsewhere.
+"""Functions that let long work yield to other requests, with and without gevent.
 
 gunicorn's configuration patches the standard library for gevent; then each request is a greenlet.
 Commands, tests and Flask's own server are not patched: there each request is an ordinary thread.

@@ -38,10 +38,7 @@ WALL_CLOCK = (
     " the offset in force on that date."
 )
 AS_SHOWN = "A comma list of statuses as shown: `scheduled` excludes confirmed meetings."
-PAIR = (
-    "external_calendar_provider",
-    "external_event_id",
-)  # the key by which a replay is recognized
+PAIR = ("external_calendar_provider", "external_event_id")  # the key that identifies a replay
 LARGEST_OFFSET = 10**15  # rows to skip; both databases accept an OFFSET of this size
 NO_LIST = {"invalid": "Must be a list of objects with name and email."}
 

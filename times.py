@@ -40,7 +40,7 @@ def read_date_time(text: str) -> datetime:
     """Parse an ISO 8601 date and time: aware if it has an offset, else wall-clock time.
 
     Fractions of a second are dropped. Raises ValueError for any other text, and OverflowError for
-    a year that no offset can bring between 1970 and 2199.
+    a year that is outside 1970 to 2199 whatever the offset.
     """
     match = DATE_TIME.fullmatch(text)
     if match is None:
@@ -55,7 +55,7 @@ def read_date_time(text: str) -> datetime:
         int(second1 or second2 or 0),
         tzinfo=_offset(offset.upper()) if offset else None,
     )
-    # Converting a time near datetime's own limits (years 1 and 9999) to UTC would fail.
+    # One year of margin, since the offset may matter. The years 1 and 9999 could overflow later.
     if not EARLIEST.year - 1 <= written.year <= TOO_LATE.year:
         raise OverflowError("out of range")
     return written

@@ -73,7 +73,7 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_fork(server: Arbiter, worker: GeventWorker) -> None:
-    """Handle a SIGTERM that arrives before the worker is ready; gunicorn itself would lose it."""
+    """Handle a SIGTERM that arrives before the worker is ready; gunicorn would lose it."""
     signal.signal(signal.SIGTERM, worker.handle_exit)
 
 

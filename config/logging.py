@@ -1,7 +1,7 @@
 """Logging to standard error, as text or JSON: one line for each request and each event.
 
-No line contains a key, a body, a query string or an email. Of its URL, a request logs only the
-masked path.
+No line contains a key, a body, a query string or an email. Of the URL, only the path is
+logged, masked.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Start the server: `python -m config.serve`. A wrong setting ends it with one line."""
+"""Start the server: `python -m config.serve`. A wrong setting stops the start with one line."""
 
 import os
 import socket

@@ -26,7 +26,7 @@ class Settings:
     log_level: str = "INFO"
     log_format: str = "text"
     db_pool_size: int = 2  # connections in each process
-    db_timeout_seconds: float = 5.0  # limit for a connection, a lock and a statement, each
+    db_timeout_seconds: float = 5.0  # limit for a connection, for a lock and for a statement
     metrics: bool = False  # whether GET /metrics is served
 
     @property

@@ -339,7 +339,7 @@ def read_docstring(view: View) -> tuple[str, str]:
 
 
 def tag_of(rule: Any) -> str:
-    """Return the heading that groups a route with others."""
+    """Return the tag of a route, its heading in the documentation."""
     if rule.rule.endswith(".ics"):
         return "Calendars"
     if rule.rule.startswith("/api/public/leads"):

@@ -1,4 +1,4 @@
-"""Convert schemas to JSON Schema: apispec reads most fields by itself, this module the rest."""
+"""Convert schemas to JSON Schema; apispec reads most fields, and this module adds the rest."""
 
 import inspect
 from collections.abc import Iterable

@@ -44,7 +44,7 @@ def revoke_by_id(feed_id: Any, revoked_at: Any) -> Any:
 
 @transaction
 def create(client_id: str, host_email: str | None, lead_id: str | None) -> tuple[Feed, str]:
-    """Make a feed of the client, or of one host or lead; returns it and, this once, its token.
+    """Make a feed of the client, or of one host or lead; returns it and its token (not stored).
 
     Raises UnknownName, LeadNotFound.
     """

@@ -1,4 +1,4 @@
-"""What becomes of a meeting: confirmed, cancelled, completed, missed, reopened or rescheduled."""
+"""Changes of a meeting's state: confirm, cancel, complete, mark missed, reopen, reschedule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Transition:
     """The statuses that a transition starts from, and what it sets and records.
 
     In a status of `done_in`, it changes nothing. Statuses are those that callers see, so a
-    confirmed meeting is `confirmed`. `sets` returns columns to set.
+    confirmed meeting is `confirmed`. `sets` returns the columns to set.
     """
 
     verb: str

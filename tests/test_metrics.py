@@ -1,4 +1,4 @@
-"""GET /metrics: the counts of all workers, also of dead ones; nothing without METRICS=on."""
+"""GET /metrics: the counts of all workers, also of dead ones; nothing with METRICS=off."""
 
 import os
 import re
@@ -247,7 +247,7 @@ def test_metrics_need_no_key_and_accept_no_parameters(start):
     assert server.call("POST", "/metrics").status == 405
 
 
-def test_without_metrics_on_the_path_is_unknown_and_no_file_is_written(start, tony, service_copy):
+def test_with_metrics_off_the_path_is_unknown_and_no_file_is_written(start, tony, service_copy):
     shutil.rmtree(service_copy / "var", ignore_errors=True)
     server = start("off")
     server.call(*post(tony[1]))
@@ -258,7 +258,7 @@ def test_without_metrics_on_the_path_is_unknown_and_no_file_is_written(start, to
     assert list((service_copy / "var").iterdir()) == []
 
 
-def test_without_metrics_on_their_code_is_not_loaded(run_python):
+def test_with_metrics_off_their_code_is_not_loaded(run_python):
     loaded = run_python("import sys, app; app.create_app(); print(*sys.modules)", METRICS="off")
 
     assert "flask" in loaded

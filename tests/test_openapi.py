@@ -1,4 +1,4 @@
-"""docs/openapi.json is up to date, valid and true of the service."""
+"""docs/openapi.json is valid and up to date, and describes the service correctly."""
 
 import re
 

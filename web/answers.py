@@ -127,7 +127,7 @@ def mark_existed(lead: Mapping[str, Any], effect: str) -> dict[str, bool]:
 def stats(counts: Mapping[str, int]) -> Response:
     """Respond with statistics, from the number of meetings of each shown status.
 
-    The rates are shares of the meetings that were held or missed; null where there is none.
+    The rates are shares of the meetings that were held or missed; null if there are none.
     """
     shown = {status: counts.get(status, 0) for status in SHOWN_STATUSES}
     due = shown["completed"] + shown["no_show"]

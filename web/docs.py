@@ -26,7 +26,7 @@ def _folder_of(package: str) -> Path:
 
 SWAGGER_UI = _folder_of("flask_swagger_ui") / "dist"
 
-# Nothing comes from another host, and no script or style stands within the page. Swagger UI draws
+# Nothing comes from another host, and the page itself contains no script or style. Swagger UI draws
 # its arrows and locks as data: images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"

@@ -98,9 +98,7 @@ class Load:
         self.calls: list[Call] = []
         self.wrong: list[str] = []  # responses that violate the contract
         self.sent: dict[str, dict[str, Any]] = {}  # external id → booking
-        self.acknowledged: dict[str, set[str]] = defaultdict(
-            set
-        )  # external id → ids of its meetings
+        self.acknowledged: dict[str, set[str]] = defaultdict(set)  # external id → meeting ids
         self.created: Counter[str] = Counter()  # external id → number of 201 responses
         self.cancelled: set[str] = set()  # ids of meetings
         self.callers = [Caller(self, kind, index % 2 == 0) for index, kind in enumerate(callers)]

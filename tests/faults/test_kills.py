@@ -11,14 +11,14 @@ from faults.lengths import short_and_long
 from faults.load import CLOSED, CUT_OFF, HUNG_UP, REFUSED, Load
 
 HANDOVER = 10.0  # seconds within which workers without a master release the port
-MISSED = {REFUSED, HUNG_UP, CLOSED, CUT_OFF}  # possible results when a process is killed
+KILL_RESULTS = {REFUSED, HUNG_UP, CLOSED, CUT_OFF}  # possible results when a process is killed
 
 
 def check(load, killed, report):
     """Check that no request hung, and that the stored rows match the responses."""
     report(killed=killed, **load.figures())
     assert load.problems() == []
-    assert set(load.results()) <= {200, 201, *MISSED}
+    assert set(load.results()) <= {200, 201, *KILL_RESULTS}
     assert len(load.acknowledged) > 20
 
 
