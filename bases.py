@@ -86,7 +86,7 @@ class Query(Request):
 
 
 def _host(meeting: Any) -> dict[str, Any] | None:
-    host = meeting.host
+    host = meeting.__rel__.get("host")
     return host and {"id": host.id, "name": host.full_name, "email": host.email}
 
 

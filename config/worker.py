@@ -89,15 +89,19 @@ class GeventWorker(Worker):
             self.greenlets.join(timeout=0.1)
 
     def accept_forever(self, listener: Any) -> None:
-        """Accept connections, about as many as each other worker does.
+        """Accept connections, so that all workers have about as many.
 
-        The kernel wakes every worker; the one with the fewest connections sleeps the shortest time.
+        The kernel wakes every worker; the one with the fewest connections waits the shortest time.
+        One turn of a busy loop takes many milliseconds, so a worker accepts up to half of what
+        it has in one turn: in a burst, one by one would keep the last callers waiting.
         """
         while True:
             self.greenlets.wait_available()
             wait_read(listener.fileno())
             gevent.sleep(ACCEPT_DELAY_SECONDS * len(self.connections))
-            self.accept(listener)
+            for _ in range(1 + len(self.connections) // 2):
+                if self.greenlets.full() or not self.accept(listener):
+                    break
 
     def accept(self, listener: Any) -> bool:
         """Accept one connection; returns whether there was one."""

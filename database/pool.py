@@ -14,8 +14,6 @@ from typing import Any
 
 import peewee
 
-from scheduling import run_in_thread
-
 driver_errors: Any = peewee.__exception_wrapper__  # type: ignore[attr-defined]
 
 
@@ -150,7 +148,7 @@ class Pool:
 
     def _open_one(self) -> Any:
         with driver_errors:
-            return run_in_thread(self.open)
+            return self.open()
 
     def close(self) -> bool:
         """Give the connection of this thread back; False if it has none."""
@@ -191,7 +189,7 @@ class Pool:
 
     def fetch(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return all its rows, on a connection borrowed for it if need be."""
-        if not self.is_closed():
+        if getattr(self._borrowed, "connection", None) is not None:
             return self.run_query(sql, values)
         try:
             return self.run_query(sql, values)

@@ -96,7 +96,8 @@ class Part:
             if row[self.start] is None:
                 instances.append(None)
                 continue
-            data = dict(zip(self.names, row[self.start :], strict=False))
+            own = row[self.start :] if self.start else row
+            data = dict(zip(self.names, own, strict=False))
             for name, convert in self.converters:
                 if data[name] is not None:
                     data[name] = convert(data[name])

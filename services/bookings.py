@@ -4,7 +4,7 @@ from typing import Any
 
 from database import transaction
 from database.group_commit import LARGEST_GROUP, GroupCommit
-from database.queries import Insert, among, compiled, locking
+from database.queries import Compiled, Insert, among, compiled, locking
 from models import SOURCE, ExternalEvent, Lead, Meeting, MeetingType, User, new_id
 from scheduling import in_turns
 from services import leads, meeting_types, meetings, users
@@ -21,10 +21,8 @@ insert_meetings = Insert(Meeting)
 insert_unless_taken = Insert(ExternalEvent, unless_taken=True)
 
 
-@compiled
-def owners_locked(client_id: Any, event_ids: Any) -> Any:
-    """Return the client's external events with any of these ids, with their meetings locked."""
-    query = (
+def _owners(client_id: Any, event_ids: Any) -> Any:
+    return (
         ExternalEvent.select(
             ExternalEvent.provider, ExternalEvent.event_id, *Meeting._meta.sorted_fields
         )
@@ -32,7 +30,18 @@ def owners_locked(client_id: Any, event_ids: Any) -> Any:
         .where(ExternalEvent.client == client_id, among(ExternalEvent.event_id, event_ids))
         .order_by(Meeting.id)
     )
-    return locking(query, Meeting)
+
+
+@compiled
+def owners(client_id: Any, event_ids: Any) -> Any:
+    """Return the client's external events with any of these ids, with their meetings."""
+    return _owners(client_id, event_ids)
+
+
+@compiled
+def owners_locked(client_id: Any, event_ids: Any) -> Any:
+    """Return the same, with the meetings locked until the transaction ends."""
+    return locking(_owners(client_id, event_ids), Meeting)
 
 
 def _is_pair(client_id: Any, provider: Any, event_id: Any) -> tuple[Any, ...]:
@@ -192,28 +201,29 @@ def _with_what_they_name(client_id: str, rows: list[Loaded]) -> list[Booking]:
 class Batch:
     """The bookings that one transaction logs, and what it decides about them.
 
-    Everything is read and locked first, then decided in memory, booking by booking in their order,
-    then written. So the rows of an array behave as if sent one after another.
+    Everything is read first, then decided in memory, booking by booking in their order, then
+    written. So the rows of an array behave as if sent one after another.
     """
 
     def __init__(self, client_id: str, rows: list[Loaded]) -> None:
         self.client_id = client_id
         self.bookings = _with_what_they_name(client_id, rows)
-        self.changes = ChangeSet(client_id, meetings.latest_change)
         self.claims: dict[Pair, str] = {}  # the meeting that each pair was claimed for
-        self.owners: dict[Pair, str] = {}  # the meeting that each pair names, as decided so far
-        self.meetings: dict[str, Meeting] = {}  # by id, as they are after the bookings so far
-        self.new: list[Meeting] = []
+        self.taken: list[str] = []  # the event ids of pairs that may name a meeting already
 
     def log(self) -> list[Result]:
         """Log the bookings; returns a result for each."""
         self._claim_pairs()
-        results = [self._decide(booking) for booking in self.bookings]
+        results = self._decide_all(owners)
+        if self.changes.rows:
+            # Only a change of a stored meeting needs its lock. A replay that changes nothing, the
+            # usual one, then writes nothing at all, and its commit need not wait for the disk.
+            results = self._decide_all(owners_locked)
         self._write()
         return results
 
     def _claim_pairs(self) -> None:
-        """Claim the pairs of all bookings that may create a meeting; lock what owns the others."""
+        """Claim the pairs of all bookings that may create a meeting."""
         others: set[Pair] = set()
         for booking in self.bookings:
             if booking.may_create:
@@ -222,32 +232,42 @@ class Batch:
             else:
                 others.update(booking.pairs)
         if claim(self.client_id, self.claims) < len(self.claims) or others - self.claims.keys():
-            self._lock_owners([*{event_id for _, event_id in others | self.claims.keys()}])
+            self.taken = sorted({event_id for _, event_id in others | self.claims.keys()})
 
-    def _lock_owners(self, event_ids: list[str]) -> None:
-        """Lock the meetings that pairs named before; those just claimed have none yet."""
-        for event in owners_locked(client_id=self.client_id, event_ids=event_ids):
+    def _decide_all(self, find_owners: Compiled) -> list[Result]:
+        self.changes = ChangeSet(self.client_id, meetings.latest_change)
+        self.owners: dict[Pair, str] = {}  # the meeting that each pair names, as decided so far
+        self.meetings: dict[str, Meeting] = {}  # by id, as they are after the bookings so far
+        self.new: list[Meeting] = []
+        if self.taken:
+            self._read_owners(find_owners)
+        return [self._decide(booking) for booking in self.bookings]
+
+    def _read_owners(self, find_owners: Compiled) -> None:
+        """Read the meetings that pairs named before; those just claimed have none yet."""
+        for event in find_owners(client_id=self.client_id, event_ids=self.taken):
+            pair = event.provider, event.event_id
             meeting = self.meetings.setdefault(event.meeting.id, event.meeting)
-            self.owners[event.provider, event.event_id] = meeting.id
-            self.claims.pop((event.provider, event.event_id), None)
-        locked = [*self.meetings.values()]
+            self.owners[pair] = meeting.id
+            self.claims.pop(pair, None)
+        found = [*self.meetings.values()]
         named = [(b.lead, b.host, b.meeting_type) for b in self.bookings]
         known = {row.id: row for rows in named for row in rows if row is not None}
-        meetings.add_host_and_type(self.client_id, locked, known)
-        lead_ids = {meeting.lead_id for meeting in locked} - known.keys()
+        meetings.add_host_and_type(self.client_id, found, known)
+        lead_ids = {meeting.lead_id for meeting in found} - known.keys()
         known |= leads.find_all(self.client_id, sorted(lead_ids))
-        for meeting in locked:
+        for meeting in found:
             meeting.lead = known[meeting.lead_id]
 
     def _decide(self, booking: Booking) -> Result:
         """Decide what becomes of a booking: a new meeting, a replay, or a refusal."""
-        owners = [self.owners.get(pair) for pair in booking.pairs]
-        owner_id = next(filter(None, reversed(owners)), None)
+        owner_ids = [self.owners.get(pair) for pair in booking.pairs]
+        owner_id = next(filter(None, reversed(owner_ids)), None)
         meeting = self.meetings[owner_id] if owner_id else None
         # A late retry of a booking that has another id by now changes nothing.
         is_late = (
             meeting is not None
-            and owners[-1] is not None
+            and owner_ids[-1] is not None
             and meeting.external_event_id != booking.event_id
         )
         if faults := booking.faults(meeting, is_late):
@@ -257,7 +277,7 @@ class Batch:
         if meeting is None:
             meeting = self._create(booking)
             result = RowResult(meeting, "created")
-        elif refusal := self._refusal(booking, meeting, owners):
+        elif refusal := self._refusal(booking, meeting, owner_ids):
             return refusal
         elif is_late:
             result = RowResult(meeting, "unchanged")
@@ -268,7 +288,7 @@ class Batch:
         return result
 
     def _refusal(
-        self, booking: Booking, meeting: Meeting, owners: list[str | None]
+        self, booking: Booking, meeting: Meeting, owner_ids: list[str | None]
     ) -> ServiceError | None:
         """Why a booking is no replay of the meeting that its pair, or its previous one, names."""
         if not booking.names_lead_of(meeting):
@@ -279,7 +299,7 @@ class Batch:
                     f"{' / '.join(booking.pairs[-1])} already belongs to another lead,"
                     f" as meeting {meeting.id}."
                 )
-        if all(owners) and len(set(owners)) > 1:
+        if all(owner_ids) and len(set(owner_ids)) > 1:
             (_, previous), (_, event_id) = booking.pairs
             return ExternalEventConflict(
                 f"{previous} and {event_id} already name two meetings;"

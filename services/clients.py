@@ -7,7 +7,8 @@ from typing import Any
 from peewee import IntegrityError
 
 from database import transaction
-from database.queries import Insert, compiled
+from database.group_commit import GroupCommit
+from database.queries import Insert, among, compiled
 from models import ApiKey, Client, is_uuid, new_id
 from services.errors import InvalidApiKey, MissingApiKey, NameTaken, UnknownName
 from times import utc_now
@@ -20,10 +21,10 @@ insert_keys = Insert(ApiKey)
 
 
 @compiled
-def valid_key(key_hash: Any) -> Any:
-    """Return the key with a hash, unless it is revoked."""
-    return ApiKey.select(ApiKey.client).where(
-        ApiKey.key_hash == key_hash, ApiKey.revoked_at.is_null()
+def valid_keys(key_hashes: Any) -> Any:
+    """Return the keys with any of these hashes, unless they are revoked."""
+    return ApiKey.select(ApiKey.key_hash, ApiKey.client).where(
+        among(ApiKey.key_hash, key_hashes), ApiKey.revoked_at.is_null()
     )
 
 
@@ -80,10 +81,20 @@ def authenticate(api_key: str | None) -> str:
     """
     if not api_key:
         raise MissingApiKey()
-    key = valid_key.first(key_hash=_hash(api_key))
-    if key is None:
+    [client_id] = _find_clients("", [_hash(api_key)])
+    if client_id is None:
         raise InvalidApiKey()
-    return str(key.client_id)
+    return client_id
+
+
+def _clients_of_keys(_: str, key_hashes: list[str]) -> list[str | None]:
+    clients = dict(valid_keys.tuples(key_hashes=key_hashes))
+    return [clients.get(key_hash) for key_hash in key_hashes]
+
+
+# Every request looks up its key. One query for all that arrive together saves a tenth of the CPU
+# of a list on PostgreSQL.
+_find_clients: GroupCommit[str, str | None] = GroupCommit(_clients_of_keys)
 
 
 @transaction
