@@ -14,7 +14,7 @@ def back_up(file: Path) -> dict[str, Any]:
     """Copy the database to a new file; returns `{"file", "bytes"}`.
 
     The file appears when it is complete and on disk, not before: a crash leaves at most a hidden
-    `.part` beside it. Raises BackupRefused if the file exists (it may be the last good backup), if
+    `.part` next to it. Raises BackupRefused if the file exists (it may be the last good backup), if
     it cannot be made, or on PostgreSQL, naming the command to run instead.
     """
     file = file.absolute()
