@@ -20,7 +20,7 @@ from database.sqlite import Sqlite
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# How often a transaction is run that loses a deadlock or cannot be serialized.
+# How often a transaction runs that loses a deadlock or cannot be serialized.
 ATTEMPTS = 5
 RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 
@@ -39,8 +39,8 @@ selected: ContextVar[Selection] = ContextVar("database", default=DEFAULT)
 class Handle(DatabaseProxy):
     """The database of the models: the one selected in this context, else the default.
 
-    An application selects its own for each of its requests and commands, so that two applications
-    in one process never meet.
+    An application selects its database for each of its requests and commands. So two applications
+    in one process each use their own.
     """
 
     @property
@@ -50,7 +50,7 @@ class Handle(DatabaseProxy):
 
     @obj.setter
     def obj(self, database: Any) -> None:
-        """Keep nothing: see `use` and `select`."""
+        """Do nothing: `use` and `select` set the database."""
 
 
 db: Any = Handle()
@@ -70,17 +70,17 @@ def connect_to(url: str, pool_size: int, timeout_seconds: float) -> Any:
 
 
 def use(database: Any) -> None:
-    """Make a database the default: for code that runs outside requests, such as tests."""
+    """Make a database the default, for code that runs outside requests, such as tests."""
     DEFAULT.database = database
 
 
 def select(selection: Selection) -> None:
-    """Make a database the one of this context, until `deselect`."""
+    """Use a database in this context until `deselect`."""
     selected.set(selection)
 
 
 def deselect() -> None:
-    """Give this thread's connection back, if it has one, and return to the default database."""
+    """Give this thread's connection back to the pool and use the default database again."""
     db.close()
     selected.set(DEFAULT)
 

@@ -17,7 +17,7 @@ LARGEST_GROUP = 500  # items; other writers wait for as long as these take, abou
 
 
 class _Call:
-    """The items of one caller, and what became of them."""
+    """The items of one caller, and their results."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
@@ -30,8 +30,8 @@ class GroupCommit(Generic[T, R]):
 
     A commit, which waits for the disk, costs far more than the work it commits. So calls that
     arrive during a transaction wait, and the first of them, the leader, carries out the items of
-    all in one transaction. A call that meets no other runs immediately. Only calls for one client
-    of one database share a transaction.
+    all in one transaction. A single call runs immediately. Only calls for one client of one
+    database share a transaction.
 
     `carry_out(client_id, items)` does all of the items or none and returns a result for each. If it
     fails for a group, each call runs alone, so that no caller pays for the fault of another; if the
@@ -45,7 +45,7 @@ class GroupCommit(Generic[T, R]):
         self._queues: dict[tuple[Any, str], deque[_Call]] = {}
 
     def __call__(self, client_id: str, items: list[T]) -> list[R]:
-        """Return the results of the items; raises what carrying them out raised."""
+        """Return the results of the items; raises the error of `carry_out`."""
         key = (selected.get().database, client_id)
         call = _Call(items)
         with self._lock:

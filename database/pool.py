@@ -17,7 +17,7 @@ import peewee
 driver_errors: Any = peewee.__exception_wrapper__  # type: ignore[attr-defined]
 
 
-Observe = Callable[[float], None]  # is told the seconds of a call
+Observe = Callable[[float], None]  # takes the seconds that a call took
 
 
 class PoolTimeout(Exception):
@@ -25,7 +25,7 @@ class PoolTimeout(Exception):
 
 
 def ignore(seconds: float) -> None:
-    """Observe nothing."""
+    """Do nothing with the seconds of a call."""
 
 
 class FifoSemaphore:
@@ -68,7 +68,7 @@ class FifoSemaphore:
 
 
 class TimedCursor:
-    """A driver's cursor that tells how many seconds each call took."""
+    """A driver's cursor that passes the seconds of each call to `observe`."""
 
     def __init__(self, cursor: Any, observe: Observe) -> None:
         self._cursor, self._observe = cursor, observe
@@ -118,7 +118,7 @@ class Pool:
         raise NotImplementedError
 
     def is_usable(self, connection: Any) -> bool:
-        """Whether an idle connection still works, told without a round trip."""
+        """Whether an idle connection still works, without asking the server."""
         raise NotImplementedError
 
     def is_reusable(self, connection: Any) -> bool:
@@ -184,7 +184,7 @@ class Pool:
             self._idle.pop().close()
 
     def time_calls(self, observe: Observe) -> None:
-        """Tell `observe` the seconds of each call of the driver and of each wait for a turn."""
+        """Pass the seconds of each call of the driver and of each wait for a turn to `observe`."""
         self.observe = self._permits.observe_wait = observe
 
     def fetch(self, sql: str, values: Any) -> list[tuple[Any, ...]]:

@@ -24,15 +24,15 @@ MIGRATION_LOCK = 0x6E787221  # any number that no other program on the database 
 
 
 class PatientConnection(psycopg.Connection[Any]):
-    """A connection that gives up a server which accepts bytes but never answers.
+    """A connection that stops waiting for a server which accepts bytes but never answers.
 
-    `statement_timeout` does not help there: the server that keeps it has stopped.
+    `statement_timeout` does not help: the server itself applies it.
     """
 
     patience_seconds = 5.0
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Drive one exchange with the server, for `patience_seconds` unless told otherwise."""
+        """Drive one exchange with the server, for `timeout` or `patience_seconds`."""
         try:
             return super().wait(gen, interval, timeout or self.patience_seconds)
         except psycopg.OperationalError:
@@ -82,9 +82,9 @@ class Postgres(Pool, PostgresqlDatabase):
         return connection
 
     def is_usable(self, connection: PatientConnection) -> bool:
-        """Whether an idle connection still works, told without a round trip.
+        """Whether an idle connection still works, without asking the server.
 
-        A server that went away left an end of file, perhaps after a notice; each read takes one.
+        A server that went away left a notice and an end of file; each read consumes one of them.
         """
         try:
             connection.pgconn.consume_input()

@@ -48,17 +48,17 @@ def among(column: Field, values: Value) -> Any:
 
 
 def checked(condition: Any) -> Any:
-    """A condition that the rows are checked by but not found by: no index is used for it.
+    """A condition that filters rows without the use of an index.
 
-    PostgreSQL takes the rows of a client that it knows nothing about for as few as those of an id
-    or an email, and would read all of them. So where rows are found by anything else, the client is
-    only checked, and the index begins with what they are found by.
+    Without statistics of a client, PostgreSQL estimates that the client has as few rows as an id or
+    an email, and may read all of them. A query that finds rows by an id or an email therefore only
+    checks their client, and the index begins with that id or email.
     """
     return NodeList((condition, SQL("IS TRUE")), parens=True)
 
 
 def literal(word: str) -> Any:
-    """A constant word in the query's text, for a plan that depends on it."""
+    """A constant word in the query's text; the plan may depend on it."""
     assert word.replace("_", "").isalpha(), word
     return SQL(f"'{word}'")
 
@@ -222,7 +222,7 @@ def compiled(build: Callable[..., Any]) -> Compiled:
 
 
 def rows_of(query: Any) -> list[Any]:
-    """Run a SELECT that is built for this one call; returns an instance for every row."""
+    """Run a SELECT that is built for one call; returns an instance for every row."""
     return Compiled(lambda: query)()
 
 

@@ -128,8 +128,8 @@ class Sqlite(Pool, SqliteDatabase):
     def run_query(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
         """Run a query on the connection of this thread and return all its rows.
 
-        SQLite blocks the thread that asks it. A query that turns out to be long is interrupted and
-        run again in a thread of its own; in a transaction it is not, since others wait for that.
+        SQLite blocks the thread that calls it. A query that proves long is interrupted and runs
+        again in another thread, except in a transaction, which other writers wait for.
         """
         if self.in_transaction():
             rows: list[tuple[Any, ...]] = self.execute_sql(sql, values).fetchall()
@@ -161,7 +161,7 @@ class Sqlite(Pool, SqliteDatabase):
         return 0.0 < self._long_at < time.thread_time()
 
     def time_calls(self, observe: Observe) -> None:
-        """Tell `observe` the seconds of each call of the driver and of each wait for a turn."""
+        """Pass the seconds of each call of the driver and of each wait for a turn to `observe`."""
         super().time_calls(observe)
         self._writer.observe_wait = observe
 

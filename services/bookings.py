@@ -139,7 +139,7 @@ class Booking:
         return is_named and not self.wrong and not self.faults(None, is_replay=True)
 
     def faults(self, meeting: Meeting | None, is_replay: bool) -> Details:
-        """What is wrong with it, beyond what the schema found, for the meeting that it replays.
+        """What is wrong with it: the schema's findings, and an unknown host or meeting type.
 
         A replay may name the host that the meeting has, even if that user is inactive.
         """
@@ -199,25 +199,26 @@ def _with_what_they_name(client_id: str, rows: list[Loaded]) -> list[Booking]:
 
 
 class Batch:
-    """The bookings that one transaction logs, and what it decides about them.
+    """The bookings that one transaction logs.
 
-    Everything is read first, then decided in memory, booking by booking in their order, then
-    written. So the rows of an array behave as if sent one after another.
+    The transaction first reads all rows that the bookings name. It then decides the bookings in
+    memory, one after another, and finally writes all changes. So the rows of an array behave as if
+    they were sent one after another.
     """
 
     def __init__(self, client_id: str, rows: list[Loaded]) -> None:
         self.client_id = client_id
         self.bookings = _with_what_they_name(client_id, rows)
         self.claims: dict[Pair, str] = {}  # the meeting that each pair was claimed for
-        self.taken: list[str] = []  # the event ids of pairs that may name a meeting already
+        self.known_event_ids: list[str] = []  # of the pairs that may name a stored meeting
 
     def log(self) -> list[Result]:
         """Log the bookings; returns a result for each."""
         self._claim_pairs()
         results = self._decide_all(owners)
         if self.changes.rows:
-            # Only a change of a stored meeting needs its lock. A replay that changes nothing, the
-            # usual one, then writes nothing at all, and its commit need not wait for the disk.
+            # Only a change of a stored meeting needs its lock. The usual replay changes nothing;
+            # without a lock it writes nothing, and its commit does not wait for the disk.
             results = self._decide_all(owners_locked)
         self._write()
         return results
@@ -232,20 +233,20 @@ class Batch:
             else:
                 others.update(booking.pairs)
         if claim(self.client_id, self.claims) < len(self.claims) or others - self.claims.keys():
-            self.taken = sorted({event_id for _, event_id in others | self.claims.keys()})
+            self.known_event_ids = sorted({event_id for _, event_id in others | self.claims.keys()})
 
     def _decide_all(self, find_owners: Compiled) -> list[Result]:
         self.changes = ChangeSet(self.client_id, meetings.latest_change)
         self.owners: dict[Pair, str] = {}  # the meeting that each pair names, as decided so far
         self.meetings: dict[str, Meeting] = {}  # by id, as they are after the bookings so far
         self.new: list[Meeting] = []
-        if self.taken:
+        if self.known_event_ids:
             self._read_owners(find_owners)
         return [self._decide(booking) for booking in self.bookings]
 
     def _read_owners(self, find_owners: Compiled) -> None:
         """Read the meetings that pairs named before; those just claimed have none yet."""
-        for event in find_owners(client_id=self.client_id, event_ids=self.taken):
+        for event in find_owners(client_id=self.client_id, event_ids=self.known_event_ids):
             pair = event.provider, event.event_id
             meeting = self.meetings.setdefault(event.meeting.id, event.meeting)
             self.owners[pair] = meeting.id
@@ -260,7 +261,7 @@ class Batch:
             meeting.lead = known[meeting.lead_id]
 
     def _decide(self, booking: Booking) -> Result:
-        """Decide what becomes of a booking: a new meeting, a replay, or a refusal."""
+        """Decide whether a booking is a new meeting, a replay or refused."""
         owner_ids = [self.owners.get(pair) for pair in booking.pairs]
         owner_id = next(filter(None, reversed(owner_ids)), None)
         meeting = self.meetings[owner_id] if owner_id else None
@@ -290,7 +291,7 @@ class Batch:
     def _refusal(
         self, booking: Booking, meeting: Meeting, owner_ids: list[str | None]
     ) -> ServiceError | None:
-        """Why a booking is no replay of the meeting that its pair, or its previous one, names."""
+        """The error if a booking is not a replay of the meeting that one of its pairs names."""
         if not booking.names_lead_of(meeting):
             if booking.lead is None:
                 return LeadNotFound(leads.naming(booking.given))

@@ -8,7 +8,7 @@ from peewee import IntegrityError
 
 from database import transaction
 from database.group_commit import GroupCommit
-from database.queries import Insert, among, compiled
+from database.queries import Insert, among, compiled, rows_of
 from models import ApiKey, Client, is_uuid, new_id
 from services.errors import InvalidApiKey, MissingApiKey, NameTaken, UnknownName
 from times import utc_now
@@ -25,52 +25,6 @@ def valid_keys(key_hashes: Any) -> Any:
     """Return the keys with any of these hashes, unless they are revoked."""
     return ApiKey.select(ApiKey.key_hash, ApiKey.client).where(
         among(ApiKey.key_hash, key_hashes), ApiKey.revoked_at.is_null()
-    )
-
-
-@compiled
-def all_clients() -> Any:
-    """Return every client by name."""
-    return Client.select().order_by(Client.name)
-
-
-@compiled
-def client_by_id(client_id: Any) -> Any:
-    """Return the client with an id."""
-    return Client.select().where(Client.id == client_id)
-
-
-@compiled
-def client_by_name(name: Any) -> Any:
-    """Return the client with a name."""
-    return Client.select().where(Client.name == name)
-
-
-@compiled
-def keys_of_client(client_id: Any) -> Any:
-    """Return the client's keys, oldest first."""
-    return ApiKey.select().where(ApiKey.client == client_id).order_by(ApiKey.created_at, ApiKey.id)
-
-
-@compiled
-def key_by_id(key_id: Any) -> Any:
-    """Return the key with an id."""
-    return ApiKey.select().where(ApiKey.id == key_id)
-
-
-@compiled
-def revoke_by_id(key_id: Any, revoked_at: Any) -> Any:
-    """Revoke a key, unless it is revoked already."""
-    return ApiKey.update({ApiKey.revoked_at: revoked_at}).where(
-        ApiKey.id == key_id, ApiKey.revoked_at.is_null()
-    )
-
-
-@compiled
-def revoke_by_label(client_id: Any, label: Any, revoked_at: Any) -> Any:
-    """Revoke the client's keys with a label."""
-    return ApiKey.update({ApiKey.revoked_at: revoked_at}).where(
-        ApiKey.client == client_id, ApiKey.label == label, ApiKey.revoked_at.is_null()
     )
 
 
@@ -113,16 +67,17 @@ def create(name: str) -> tuple[Client, str]:
 
 def list_all() -> list[Client]:
     """Return every client by name."""
-    return all_clients()
+    return rows_of(Client.select().order_by(Client.name))
 
 
 def find(id_or_name: str) -> Client:
     """Return the client with a name or else an id; raises UnknownName."""
-    client: Client | None = client_by_name.first(name=id_or_name)
-    if client is None and is_uuid(id_or_name):
-        client = client_by_id.first(client_id=id_or_name.lower())
-    if client is None:
+    named = rows_of(Client.select().where(Client.name == id_or_name))
+    if not named and is_uuid(id_or_name):
+        named = rows_of(Client.select().where(Client.id == id_or_name.lower()))
+    if not named:
         raise UnknownName(f"There is no client with the id or name {id_or_name!r}.")
+    client: Client = named[0]
     return client
 
 
@@ -133,13 +88,14 @@ def create_key(client_id: str, label: str | None = None) -> tuple[ApiKey, str]:
     With a label it replaces the client's earlier keys of that label: those are revoked.
     """
     if label:
-        revoke_by_label.run(client_id=client_id, label=label, revoked_at=utc_now())
+        _revoke(ApiKey.client == client_id, ApiKey.label == label)
     return _insert_key(client_id, label)
 
 
 def list_keys(client_id: str) -> list[ApiKey]:
     """Return the client's keys, oldest first, revoked ones included."""
-    return keys_of_client(client_id=client_id)
+    keys = ApiKey.select().where(ApiKey.client == client_id)
+    return rows_of(keys.order_by(ApiKey.created_at, ApiKey.id))
 
 
 @transaction
@@ -148,13 +104,19 @@ def revoke_key(key_id: str) -> ApiKey:
 
     A key that is revoked already stays as it was.
     """
-    key: ApiKey | None = None
+    keys = []
     if is_uuid(key_id):
-        revoke_by_id.run(key_id=key_id.lower(), revoked_at=utc_now())
-        key = key_by_id.first(key_id=key_id.lower())
-    if key is None:
+        _revoke(ApiKey.id == key_id.lower())
+        keys = rows_of(ApiKey.select().where(ApiKey.id == key_id.lower()))
+    if not keys:
         raise UnknownName(f"There is no key with the id {key_id!r}.")
+    key: ApiKey = keys[0]
     return key
+
+
+def _revoke(*conditions: Any) -> None:
+    revocation = ApiKey.update(revoked_at=utc_now())
+    revocation.where(*conditions, ApiKey.revoked_at.is_null()).execute()
 
 
 def _insert_key(client_id: str, label: str | None) -> tuple[ApiKey, str]:

@@ -2,10 +2,9 @@
 
 import secrets
 from hashlib import sha256
-from typing import Any
 
 from database import transaction
-from database.queries import Insert, compiled
+from database.queries import Insert, rows_of
 from models import Feed, is_uuid, new_id
 from services import calendars, leads, users
 from services.errors import NotFound, UnknownName
@@ -14,32 +13,6 @@ from times import utc_now
 TOKEN_BYTES = 32
 
 insert = Insert(Feed)
-
-
-@compiled
-def feed_by_id(feed_id: Any) -> Any:
-    """Return the feed with an id."""
-    return Feed.select().where(Feed.id == feed_id)
-
-
-@compiled
-def feed_by_token(token_hash: Any) -> Any:
-    """Return the feed with the hash of a token, unless it is revoked."""
-    return Feed.select().where(Feed.token_hash == token_hash, Feed.revoked_at.is_null())
-
-
-@compiled
-def feeds_of_client(client_id: Any) -> Any:
-    """Return the client's feeds, oldest first."""
-    return Feed.select().where(Feed.client == client_id).order_by(Feed.created_at, Feed.id)
-
-
-@compiled
-def revoke_by_id(feed_id: Any, revoked_at: Any) -> Any:
-    """Revoke a feed, unless it is revoked already."""
-    return Feed.update({Feed.revoked_at: revoked_at}).where(
-        Feed.id == feed_id, Feed.revoked_at.is_null()
-    )
 
 
 @transaction
@@ -72,7 +45,8 @@ def create(client_id: str, host_email: str | None, lead_id: str | None) -> tuple
 
 def list_all(client_id: str) -> list[Feed]:
     """Return the client's feeds, oldest first, revoked ones included."""
-    return feeds_of_client(client_id=client_id)
+    feeds = Feed.select().where(Feed.client == client_id)
+    return rows_of(feeds.order_by(Feed.created_at, Feed.id))
 
 
 @transaction
@@ -81,12 +55,14 @@ def revoke(feed_id: str) -> Feed:
 
     A feed that is revoked already stays as it was.
     """
-    feed: Feed | None = None
+    feeds = []
     if is_uuid(feed_id):
-        revoke_by_id.run(feed_id=feed_id.lower(), revoked_at=utc_now())
-        feed = feed_by_id.first(feed_id=feed_id.lower())
-    if feed is None:
+        is_feed = Feed.id == feed_id.lower()
+        Feed.update(revoked_at=utc_now()).where(is_feed, Feed.revoked_at.is_null()).execute()
+        feeds = rows_of(Feed.select().where(is_feed))
+    if not feeds:
         raise UnknownName(f"There is no feed with the id {feed_id!r}.")
+    feed: Feed = feeds[0]
     return feed
 
 
@@ -95,9 +71,11 @@ def read(token: str) -> tuple[str, bytes]:
 
     Raises NotFound for an unknown or revoked token.
     """
-    feed: Feed | None = feed_by_token.first(token_hash=_hash(token))
-    if feed is None:
+    is_in_use = (Feed.token_hash == _hash(token)) & Feed.revoked_at.is_null()
+    feeds = rows_of(Feed.select().where(is_in_use))
+    if not feeds:
         raise NotFound()
+    feed = feeds[0]
     filters = {"host_id": feed.host_id, "lead_id": feed.lead_id}
     filters = {name: value for name, value in filters.items() if value is not None}
     return feed.client_id, calendars.of_many(feed.client_id, "Meetings", filters)

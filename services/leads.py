@@ -180,14 +180,14 @@ def _insert_or_lock(client_id: str, candidates: list[Lead]) -> dict[str, Lead]:
 
 
 def _key(lead: Lead) -> str:
-    """What makes two rows of an array the same lead."""
+    """The key that rows for the same lead share."""
     return str(lead.external_id or lead.id)
 
 
 def _save_row(
     loaded: Loaded, candidate: Lead, stored: dict[str, Lead], changes: ChangeSet
 ) -> Result:
-    """Decide what becomes of one row: its own new lead, or an update of the lead stored."""
+    """Decide whether a row is a new lead or an update of the stored one."""
     key = _key(candidate)
     lead = stored.get(key)
     if lead is None:

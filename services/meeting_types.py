@@ -5,7 +5,7 @@ from typing import Any
 from peewee import IntegrityError
 
 from database import transaction
-from database.queries import Insert, among, compiled
+from database.queries import Insert, among, compiled, rows_of
 from models import MeetingType, new_id
 from services.errors import NameTaken
 from times import utc_now
@@ -17,12 +17,6 @@ insert = Insert(MeetingType)
 def types_by_id(client_id: Any, ids: Any) -> Any:
     """Return the client's meeting types with any of these ids."""
     return MeetingType.select().where(MeetingType.client == client_id, among(MeetingType.id, ids))
-
-
-@compiled
-def types_of_client(client_id: Any) -> Any:
-    """Return the client's meeting types by name."""
-    return MeetingType.select().where(MeetingType.client == client_id).order_by(MeetingType.name)
 
 
 @transaction
@@ -40,7 +34,8 @@ def add(client_id: str, name: str) -> MeetingType:
 
 def list_all(client_id: str) -> list[MeetingType]:
     """Return the client's meeting types by name."""
-    return types_of_client(client_id=client_id)
+    types = MeetingType.select().where(MeetingType.client == client_id)
+    return rows_of(types.order_by(MeetingType.name))
 
 
 def find_all(client_id: str, ids: list[str]) -> dict[str, MeetingType]:

@@ -5,7 +5,7 @@ from typing import Any
 from peewee import IntegrityError
 
 from database import transaction
-from database.queries import Insert, among, compiled
+from database.queries import Insert, among, compiled, rows_of
 from models import User, new_id
 from services.errors import NameTaken, UnknownName
 from times import utc_now
@@ -23,20 +23,6 @@ def users_by_email(client_id: Any, email_keys: Any) -> Any:
 def users_by_id(client_id: Any, ids: Any) -> Any:
     """Return the client's users with any of these ids."""
     return User.select().where(User.client == client_id, among(User.id, ids))
-
-
-@compiled
-def users_of_client(client_id: Any) -> Any:
-    """Return the client's users by email."""
-    return User.select().where(User.client == client_id).order_by(User.email_key)
-
-
-@compiled
-def set_active_by_email(client_id: Any, email_key: Any, active: Any) -> Any:
-    """Mark a user as active or inactive."""
-    return User.update({User.active: active}).where(
-        User.client == client_id, User.email_key == email_key
-    )
 
 
 @transaction
@@ -63,7 +49,7 @@ def add(client_id: str, email: str, first_name: str, last_name: str, active: boo
 
 def list_all(client_id: str) -> list[User]:
     """Return the client's users by email."""
-    return users_of_client(client_id=client_id)
+    return rows_of(User.select().where(User.client == client_id).order_by(User.email_key))
 
 
 def find_or_none(client_id: str, email: str) -> User | None:
@@ -90,7 +76,8 @@ def find_by_id(client_id: str, ids: list[str]) -> dict[str, User]:
 @transaction
 def set_active(client_id: str, email: str, active: bool) -> User:
     """Let a user host new meetings, or stop that; raises UnknownName."""
-    set_active_by_email.run(client_id=client_id, email_key=email.lower(), active=active)
+    is_user = (User.client == client_id) & (User.email_key == email.lower())
+    User.update(active=active).where(is_user).execute()
     user = find_or_none(client_id, email)
     if user is None:
         raise UnknownName(f"There is no user with the email {email!r}.")
