@@ -1,0 +1,144 @@
+"""PostgreSQL's locks: all transactions take them in one order, so none of them deadlocks."""
+
+import random
+import threading
+import time
+from functools import partial
+
+import pytest
+from conftest import booking
+
+import database
+from app import create_app
+from config.settings import Settings
+from database import db
+
+CALLERS, CALLS = 6, 12
+
+
+@pytest.fixture
+def callers(api, database_url):
+    """The same client before several applications, which stand for the workers of a server.
+
+    Within one application, the group commit keeps concurrent bookings out of each other's way.
+    """
+    usual = db.obj
+    apps = [
+        create_app(Settings(database_url=database_url, log_level="CRITICAL"))
+        for _ in range(CALLERS)
+    ]
+    yield [api.on(app) for app in apps]
+    for app in apps:
+        app.extensions["database"].database.close_all()
+    database.use(usual)
+
+
+@pytest.fixture
+def deadlocks(kind, app):
+    """`deadlocks()`: how many PostgreSQL has ended in this database so far."""
+    if kind == "sqlite":
+        pytest.skip("SQLite has one writer, and so no deadlocks")
+
+    def count():
+        time.sleep(1.2)  # sessions report their statistics once a second
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        [(number,)] = db.obj.fetch(query, ())
+        return number
+
+    return count
+
+
+def call_at_once(*calls):
+    """Run each call in a thread of its own; fails with what any of them raised."""
+    failures = []
+
+    def run(call):
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+
+
+def test_arrays_in_different_orders_do_not_deadlock(callers, lead, deadlocks):
+    before = deadlocks()
+    together = threading.Barrier(CALLERS, timeout=20)
+
+    def send_arrays(api, seed):
+        chooser = random.Random(seed)
+        for round in range(CALLS):
+            rows = [
+                booking(external_event_id=f"{round}-{n}", title=f"Title {chooser.random()}")
+                for n in range(20)
+            ]
+            rows += [
+                booking(
+                    external_event_id=f"{round}-{n}",
+                    previous_external_event_id=f"{round}-{n + 10}",
+                    lead_email=chooser.choice(["nobody@example.com", lead["email"]]),
+                )
+                for n in range(20, 30)
+            ]
+            chooser.shuffle(rows)
+            together.wait()
+            assert api.post("/meetings", json=rows).status_code == 200
+
+    call_at_once(*[partial(send_arrays, *of) for of in zip(callers, range(CALLERS), strict=True)])
+
+    assert deadlocks() == before
+
+
+def test_outcomes_reschedules_and_replays_of_the_same_meetings_do_not_deadlock(
+    api, callers, lead, deadlocks
+):
+    before = deadlocks()
+    together = threading.Barrier(CALLERS, timeout=20)
+    events = [f"event-{n}" for n in range(6)]
+    ids = [
+        api.post("/meetings", json=booking(external_event_id=event)).json["meeting"]["id"]
+        for event in events
+    ]
+
+    def change_meetings(api, seed):
+        chooser = random.Random(seed)
+        for number in range(CALLS):
+            meeting_id = chooser.choice(ids)
+            api.post(f"/meetings/{meeting_id}/{chooser.choice(['cancel', 'reopen', 'confirm'])}")
+            new_id = f"{number}-{chooser.randrange(2)}"
+            together.wait()
+            times = {"starts_at": f"2026-01-{number + 1:02}T10:00:00", "external_event_id": new_id}
+            api.post(f"/meetings/{meeting_id}/reschedule", json=times)
+            rows = [booking(external_event_id=event, title=f"{seed}") for event in events]
+            rows.append(booking(external_event_id=new_id))
+            chooser.shuffle(rows)
+            api.post("/meetings", json=rows)
+            api.patch(f"/leads/{lead['id']}", json={"company": f"{seed}-{number}"})
+
+    call_at_once(
+        *[partial(change_meetings, *of) for of in zip(callers, range(CALLERS), strict=True)]
+    )
+
+    assert deadlocks() == before
+
+
+def test_arrays_of_leads_in_different_orders_do_not_deadlock(callers, deadlocks):
+    before = deadlocks()
+
+    def send_arrays(api, seed):
+        chooser = random.Random(seed)
+        for _ in range(CALLS):
+            rows = [
+                {"first_name": f"{chooser.random()}", "external_id": f"{chooser.randrange(60)}"}
+                for _ in range(30)
+            ]
+            assert api.post("/leads", json=rows).status_code == 200
+
+    call_at_once(*[partial(send_arrays, *of) for of in zip(callers, range(CALLERS), strict=True)])
+
+    assert deadlocks() == before
