@@ -20,7 +20,7 @@ def mask_path(path: str) -> str:
     A caller can put anything into a path: an email, a key, a feed's secret, a line break.
     """
     parts = path[:500].split("/")
-    return "/".join(part if not part or _HARMLESS.match(part) else "*" for part in parts)
+    return "/".join([part if not part or _HARMLESS.match(part) else "*" for part in parts])
 
 
 class RequestLine(dict[str, Any]):

@@ -125,8 +125,8 @@ class Sqlite(Pool, SqliteDatabase):
             if self.observe:
                 self.observe(LOCK_POLL_SECONDS)
 
-    def run_query(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
-        """Run a query on the connection of this thread and return all its rows.
+    def fetch(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
+        """Run a query and return all its rows, on a connection borrowed for it if need be.
 
         SQLite blocks the thread that calls it. A query that proves long is interrupted and runs
         again in another thread, except in a transaction, which other writers wait for.
@@ -134,15 +134,25 @@ class Sqlite(Pool, SqliteDatabase):
         if self.in_transaction():
             rows: list[tuple[Any, ...]] = self.execute_sql(sql, values).fetchall()
             return rows
-        self._long_at = time.thread_time() + LONG_SECONDS
+        return super().fetch(sql, values)
+
+    def run_query(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
+        """Run a query on the connection of this thread and return all its rows."""
+        self.connect()  # which may wait, unlike the rest
         try:
-            return self._when_unlocked(super().run_query, sql, values)
+            return self._when_unlocked(self._run_unless_long, sql, values)
         except (OperationalError, sqlite3.OperationalError) as error:
             if error_code(error) != sqlite3.SQLITE_INTERRUPT:
                 raise
+        return self._run_in_thread(sql, values)
+
+    def _run_unless_long(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
+        """Run a query that is interrupted once it is long; no other greenlet runs meanwhile."""
+        self._long_at = time.thread_time() + LONG_SECONDS
+        try:
+            return super().run_query(sql, values)
         finally:
             self._long_at = 0.0
-        return self._run_in_thread(sql, values)
 
     def _run_in_thread(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
         connection = self.connection()

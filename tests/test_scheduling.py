@@ -108,3 +108,51 @@ print(*steps)
 """)
 
     assert printed == ["1", "b'read'", "2"]
+
+
+ON_SQLITE = """
+import tempfile
+import database
+from database import sqlite
+db = database.connect_to(f"sqlite:///{tempfile.mkdtemp()}/test.db", 2, 5)
+in_threads = []
+run_in_thread = sqlite.run_in_thread
+sqlite.run_in_thread = lambda call: in_threads.append(call) or run_in_thread(call)
+LONG = '''
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1500000)
+    SELECT max(n) FROM numbers
+'''
+"""
+
+
+def test_a_long_query_on_sqlite_moves_to_a_thread_while_other_greenlets_run():
+    printed = run_under_gevent(f"""
+{ON_SQLITE}
+gevent.spawn(note, "other", 10**9, 0.001)
+[(found,)] = db.fetch(LONG, ())
+print(found, len(in_threads), len(steps) > 20)
+""")
+
+    assert printed == ["1500000", "1", "True"]
+
+
+def test_a_short_query_on_sqlite_never_moves_to_a_thread_however_often_it_runs():
+    printed = run_under_gevent(f"""
+{ON_SQLITE}
+for _ in range(20_000):
+    db.fetch("SELECT ? + 1", (1,))
+print(len(in_threads))
+""")
+
+    assert printed == ["0"]
+
+
+def test_a_long_query_in_a_transaction_is_not_interrupted():
+    printed = run_under_gevent(f"""
+{ON_SQLITE}
+with db.write_transaction():
+    [(found,)] = db.fetch(LONG, ())
+print(found, len(in_threads))
+""")
+
+    assert printed == ["1500000", "0"]
