@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "external_id": None,
     "metadata": {},
 }
+TRIES = 5  # to insert or lock leads whose external ids others are changing
 FIELD_SEPARATOR, PHONE_DIGITS = "\x1f", "\x1e"  # text fields refuse these characters
 # What may stand between the digits of a phone number: spaces, dashes, brackets and these signs.
 PHONE_CATEGORIES, PHONE_SIGNS = {"Nd", "Zs", "Pd", "Ps", "Pe"}, "+./,*#"
@@ -158,24 +159,28 @@ _save_together: GroupCommit[Loaded, Result] = GroupCommit(_save)
 def _insert_or_lock(client_id: str, candidates: list[Lead]) -> dict[str, Lead]:
     """Insert the leads whose external id is free; returns the stored lead of each key.
 
-    The unique index decides. The rows go in one order everywhere, so that two arrays wait for each
-    other instead of deadlocking.
+    The unique index decides. Rows are inserted, then others locked, in one order everywhere, so
+    that concurrent arrays wait for each other instead of deadlocking.
     """
     stored: dict[str, Lead] = {}
     for lead in candidates:
         stored.setdefault(_key(lead), lead)
     new = sorted(stored.values(), key=lambda lead: lead.external_id or "")
-    if insert_unless_taken(new) == len(new):
-        return stored
-    external_ids = [lead.external_id for lead in new if lead.external_id]
-    found = leads_by_external_id_locked(client_id=client_id, external_ids=external_ids)
-    owners = {lead.external_id: lead for lead in found}
-    for external_id in external_ids:
-        owner = owners.get(external_id)
-        if owner is None:
-            del stored[external_id]  # it was given another external_id in between
-        elif owner.id != stored[external_id].id:
-            stored[external_id] = owner
+    for _ in range(TRIES):
+        if insert_unless_taken(new) == len(new):
+            return stored
+        external_ids = [lead.external_id for lead in new if lead.external_id]
+        found = leads_by_external_id_locked(client_id=client_id, external_ids=external_ids)
+        owners = {str(lead.external_id): lead for lead in found}
+        for external_id, owner in owners.items():
+            if owner.id != stored[external_id].id:  # else it was inserted just now
+                stored[external_id] = owner
+        # An owner is missing if another transaction has just given it another external id.
+        new = [lead for lead in new if lead.external_id and lead.external_id not in owners]
+        if not new:
+            return stored
+    for lead in new:
+        del stored[_key(lead)]
     return stored
 
 

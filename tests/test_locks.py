@@ -142,3 +142,29 @@ def test_arrays_of_leads_in_different_orders_do_not_deadlock(callers, deadlocks)
     call_at_once(*[partial(send_arrays, *of) for of in zip(callers, range(CALLERS), strict=True)])
 
     assert deadlocks() == before
+
+
+def test_no_array_fails_while_another_call_changes_the_external_ids_it_names(api, callers, kind):
+    together = threading.Barrier(CALLERS, timeout=20)
+    lead = api.new_lead(external_id="a")
+    statuses = []
+
+    def change_external_id(api, seed):
+        for round in range(CALLS):
+            together.wait()
+            new_id = "ab"[round % 2]
+            answer = api.patch(f"/leads/{lead['id']}", json={"external_id": new_id})
+            statuses.append(answer.status_code)
+
+    def send_arrays(api, seed):
+        for _ in range(CALLS):
+            rows = [{"first_name": f"{seed}", "external_id": name} for name in "ab"]
+            together.wait()
+            answer = api.post("/leads", json=rows)
+            statuses.extend(result["status"] for result in answer.json["results"])
+
+    changes = [change_external_id] + [send_arrays] * (CALLERS - 1)
+    each = zip(changes, callers, range(CALLERS), strict=True)
+    call_at_once(*[partial(*of) for of in each])
+
+    assert set(statuses) <= {200, 201, 409}
