@@ -88,8 +88,8 @@ class Part:
     def read(self, rows: list[tuple[Any, ...]]) -> list[Any]:
         """Build an instance from each row; None if the first column, the key, is null.
 
-        The dict that holds an instance's values is filled directly. That is 2.5 times as fast as
-        peewee's own way and as fast as plain dicts.
+        The dict that holds an instance's values is filled directly: a meeting with its host and
+        type takes 4.3 µs this way, 28 µs through peewee's cursor, and 2.8 µs as a plain dict.
         """
         instances: list[Any] = []
         for row in rows:
