@@ -224,6 +224,21 @@ class Integer(InputField, fields.Integer):
         return value
 
 
+class Boolean(InputField, fields.Boolean):
+    """`true` or `false`, also written as text."""
+
+    def __init__(self, **options: Any) -> None:
+        error = "Must be true or false."
+        super().__init__(error_messages={"invalid": error}, **options)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        if value not in ("true", "false"):
+            raise self.make_error("invalid")
+        return bool(value == "true")
+
+
 class ShortList(InputField, fields.List[Any]):
     """A list of at most `most` items, counted before loading, because a list may be very long."""
 

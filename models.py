@@ -17,6 +17,7 @@ from peewee import (
     CompositeKey,
     Field,
     ForeignKeyField,
+    IntegerField,
     Model,
     TextField,
 )
@@ -44,6 +45,23 @@ ACTIVITY_TYPES = (
     "meeting_completed",
     "meeting_no_show",
     "meeting_reopened",
+    "note_added",
+)
+# The booking systems whose webhooks a source accepts.
+SOURCE_PROVIDERS = ("calendly", "calcom", "ghl", "generic")
+# What became of a webhook's payload.
+RECEIPT_OUTCOMES = (
+    "logged",
+    "updated",
+    "rescheduled",
+    "cancelled",
+    "completed",
+    "no_show",
+    "reopened",
+    "unchanged",
+    "ignored",
+    "unmatched",
+    "refused",
 )
 CHANNEL = "system"
 MINUTE = timedelta(minutes=1)
@@ -251,6 +269,7 @@ class Lead(Table):
     email = CharField(254, null=True)
     email_key = TextField(null=True)  # the email in lower case, for look-ups
     phone = CharField(50, null=True)
+    phone_digits = CharField(50, null=True)  # for look-ups; None for a phone without digits
     source = CharField(255)
     company = CharField(255, null=True)
     title = CharField(255, null=True)
@@ -280,6 +299,14 @@ class Lead(Table):
     def latest_first(cls) -> tuple[Any, ...]:
         """Return the order whose first row is the lead chosen among several with one email."""
         return cls.updated_at.desc(), cls.created_at.desc(), cls.id.desc()
+
+
+Lead.add_index(
+    Lead.phone_digits,
+    Lead.client,
+    where=Lead.phone_digits.is_null(False),
+    name="leads_phone_digits",
+)
 
 
 class Meeting(Table):
@@ -392,12 +419,16 @@ class ExternalEvent(Base):
     This row decides whether a booking is new, so it is written before the meeting, and the
     foreign key is checked at commit. Whenever a meeting is written, SQLite looks for rows that
     refer to it; without the index on `meeting` it would read the whole table.
+
+    An event without a meeting is one that an unmatched receipt waits for.
     """
+
+    meeting_id: str | None
 
     client = belongs_to(Client)
     provider = CharField(64)  # lower case
     event_id = CharField(255)
-    meeting = ForeignKeyField(Meeting, deferrable="INITIALLY DEFERRED")
+    meeting = ForeignKeyField(Meeting, null=True, deferrable="INITIALLY DEFERRED")
 
     class Meta:
         table_name = "external_events"
@@ -445,4 +476,110 @@ class Feed(Table):
         constraints = [Check("host_id IS NULL OR lead_id IS NULL", "feeds_of_one")]
 
 
-TABLES = (Client, ApiKey, User, MeetingType, Lead, Meeting, ExternalEvent, Activity, Feed)
+class MeetingNote(Table):
+    """What a note-taking tool, or a person, wrote down about a meeting."""
+
+    meeting_id: str
+
+    client = belongs_to(Client)
+    meeting = belongs_to(Meeting)
+    provider = CharField(64)
+    external_meeting_id = CharField(255, null=True)  # with the provider, the id of one note
+    notes = TextField(null=True)
+    summary = TextField(null=True)
+    manual_ai_summary = TextField(null=True)
+    transcript_text = TextField(null=True)
+    action_items = JsonField(null=True)  # a text or a list of texts
+    matched_by = CharField(32)  # the field that identified the meeting
+    created_at = InstantField()
+    updated_at = InstantField()
+
+    class Meta:
+        table_name = "meeting_notes"
+        indexes = (
+            (("external_meeting_id", "client", "provider"), True),
+            (("meeting", "created_at", "id"), False),
+        )
+
+
+class Source(Table):
+    """An address of this service that one booking system posts to.
+
+    Only the SHA-256 of the address's token is stored. A deleted source has no token; its row stays
+    for its receipts.
+    """
+
+    client = belongs_to(Client)
+    name = CharField(255)
+    provider = CharField(16)
+    event_provider = CharField(64)  # the provider of its external events, unless a mapping sets it
+    token_hash = CharField(64, unique=True, null=True)
+    signing_secret = CharField(255, null=True)  # in clear: signatures cannot be checked with a hash
+    create_leads = FlagField()
+    timezone = CharField(64)  # of wall-clock times that arrive without a zone
+    mapping = JsonField(null=True)
+    created_at = InstantField()
+    deleted_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "sources"
+
+
+Source.add_index(
+    Source.client, Source.name, unique=True, where=Source.deleted_at.is_null(), name="sources_name"
+)
+
+
+class Receipt(Table):
+    """What arrived at a source: its payload, and what became of it."""
+
+    source_id: str
+
+    client = belongs_to(Client)
+    source = belongs_to(Source)
+    provider = CharField(16)
+    event = CharField(255, null=True)  # as the provider names it
+    outcome = CharField(16)
+    message = TextField()
+    details = JsonField(null=True)  # field → sentences
+    meeting_id = IdField(null=True)
+    lead_id = IdField(null=True)
+    lead_email = CharField(254, null=True)
+    email_key = TextField(null=True)  # the email in lower case, for look-ups
+    # The booking that it is about, for an unmatched receipt.
+    event_provider = CharField(64, null=True)
+    external_event_id = CharField(255, null=True)
+    previous_event_id = CharField(255, null=True)
+    payload = TextField()  # JSON text, as it was sent
+    attempts = IntegerField()
+    received_at = InstantField()
+
+    class Meta:
+        table_name = "receipts"
+        indexes = (
+            (("client", "received_at", "id"), False),
+            (("source", "received_at", "id"), False),
+            (("email_key", "client", "received_at", "id"), False),
+        )
+
+
+Receipt.add_index(Receipt.lead_id, where=Receipt.lead_id.is_null(False), name="receipts_of_lead")
+for column in (Receipt.email_key, Receipt.external_event_id, Receipt.previous_event_id):
+    Receipt.add_index(
+        column, where=Receipt.outcome == "unmatched", name=f"receipts_waiting_{column.name}"
+    )
+
+TABLES = (
+    Client,
+    ApiKey,
+    User,
+    MeetingType,
+    Lead,
+    Meeting,
+    ExternalEvent,
+    Activity,
+    Feed,
+    MeetingNote,
+    Source,
+    Receipt,
+)

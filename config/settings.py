@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from environs import Env, EnvError, ValidationError, validate
 
@@ -28,10 +29,14 @@ class Settings:
     db_pool_size: int = 2  # connections in each process
     db_timeout_seconds: float = 5.0  # limit for a connection, for a lock and for a statement
     metrics: bool = False  # whether GET /metrics is served
+    public_url: str | None = None  # the URL of the service for booking systems
+    receipt_days: int = 30  # how long receipts are kept; 0 for ever
 
     @property
     def base_url(self) -> str:
-        """The URL of the service for callers on this machine, without a slash at the end."""
+        """The URL of the service, without a slash at the end: PUBLIC_URL, or HOST and PORT."""
+        if self.public_url:
+            return self.public_url
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
@@ -55,6 +60,13 @@ def check_database_url(url: str) -> None:
             raise ValidationError("not a PostgreSQL URL that libpq can read") from error
     else:
         raise ValidationError("must begin with sqlite:/// or postgresql://")
+
+
+def check_public_url(url: str) -> None:
+    """Refuse a URL that callers could not use; an empty one counts as absent."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+        raise ValidationError("must be a URL such as https://meetings.example.com")
 
 
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
@@ -82,6 +94,8 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
                 "DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)
             ),
             metrics=env.str("METRICS", "off", validate=validate.OneOf(["on", "off"])) == "on",
+            public_url=env.str("PUBLIC_URL", "", validate=check_public_url).rstrip("/") or None,
+            receipt_days=env.int("RECEIPT_DAYS", 30, validate=validate.Range(0, 36_500)),
         )
     except EnvError as error:
         raise SettingsError(" ".join(str(error).split())) from error

@@ -282,6 +282,7 @@ def _with_given(lead: Lead, given: dict[str, Any]) -> Lead:
     stored = {} if given.get("clear_metadata") else lead.metadata
     data["metadata"] = _merged(stored, given.get("metadata") or {})
     data["email_key"] = data["email"] and data["email"].lower()
+    data["phone_digits"] = _digits(data["phone"] or "") or None
     data["search_key"] = _search_key(data)
     return Lead.of(data)
 

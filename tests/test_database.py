@@ -1,5 +1,6 @@
 """Migrations, constraints, durability, transactions, and an unavailable database."""
 
+import re
 import sqlite3
 import threading
 import time
@@ -45,7 +46,12 @@ def _described(kind):
     """Return the database's description of our tables: columns, keys, checks and indexes."""
     if kind == "sqlite":
         query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
-        rows = [row for row in db.execute_sql(query) if "schema_migration" not in row[0]]
+        # Migrations that alter a table leave its columns in another order.
+        rows = [
+            (name, *sorted(re.split(r"\s*,\s+", sql.removesuffix(")").replace(" (", ", ", 1))))
+            for name, sql in db.execute_sql(query)
+            if "schema_migration" not in name
+        ]
     else:
         rows = db.execute_sql(
             "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable"

@@ -1,0 +1,144 @@
+"""Tables for sources, receipts and meeting notes; leads by phone; external events that wait."""
+
+from typing import Any
+
+from peewee import BooleanField, CharField, Field, ForeignKeyField, IntegerField, Model, TextField
+
+
+class IdField(Field):
+    field_type = "UUID"
+
+
+class InstantField(Field):
+    field_type = "INSTANT"
+
+
+class Table(Model):
+    class Meta:
+        legacy_table_names = False
+
+
+class Client(Table):
+    id = IdField(primary_key=True)
+
+    class Meta:
+        table_name = "clients"
+
+
+class Meeting(Table):
+    id = IdField(primary_key=True)
+
+    class Meta:
+        table_name = "meetings"
+
+
+class MeetingNote(Table):
+    id = IdField(primary_key=True)
+    client = ForeignKeyField(Client, index=False)
+    meeting = ForeignKeyField(Meeting, index=False)
+    provider = CharField(64)
+    external_meeting_id = CharField(255, null=True)
+    notes = TextField(null=True)
+    summary = TextField(null=True)
+    manual_ai_summary = TextField(null=True)
+    transcript_text = TextField(null=True)
+    action_items = TextField(null=True)
+    matched_by = CharField(32)
+    created_at = InstantField()
+    updated_at = InstantField()
+
+    class Meta:
+        table_name = "meeting_notes"
+        indexes = (
+            (("external_meeting_id", "client", "provider"), True),
+            (("meeting", "created_at", "id"), False),
+        )
+
+
+class Source(Table):
+    id = IdField(primary_key=True)
+    client = ForeignKeyField(Client, index=False)
+    name = CharField(255)
+    provider = CharField(16)
+    event_provider = CharField(64)
+    token_hash = CharField(64, unique=True, null=True)
+    signing_secret = CharField(255, null=True)
+    create_leads = BooleanField()
+    timezone = CharField(64)
+    mapping = TextField(null=True)
+    created_at = InstantField()
+    deleted_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "sources"
+
+
+Source.add_index(
+    Source.client, Source.name, unique=True, where=Source.deleted_at.is_null(), name="sources_name"
+)
+
+
+class Receipt(Table):
+    id = IdField(primary_key=True)
+    client = ForeignKeyField(Client, index=False)
+    source = ForeignKeyField(Source, index=False)
+    provider = CharField(16)
+    event = CharField(255, null=True)
+    outcome = CharField(16)
+    message = TextField()
+    details = TextField(null=True)
+    meeting_id = IdField(null=True)
+    lead_id = IdField(null=True)
+    lead_email = CharField(254, null=True)
+    email_key = TextField(null=True)
+    event_provider = CharField(64, null=True)
+    external_event_id = CharField(255, null=True)
+    previous_event_id = CharField(255, null=True)
+    payload = TextField()
+    attempts = IntegerField()
+    received_at = InstantField()
+
+    class Meta:
+        table_name = "receipts"
+        indexes = (
+            (("client", "received_at", "id"), False),
+            (("source", "received_at", "id"), False),
+            (("email_key", "client", "received_at", "id"), False),
+        )
+
+
+Receipt.add_index(Receipt.lead_id, where=Receipt.lead_id.is_null(False), name="receipts_of_lead")
+for column in (Receipt.email_key, Receipt.external_event_id, Receipt.previous_event_id):
+    Receipt.add_index(
+        column, where=Receipt.outcome == "unmatched", name=f"receipts_waiting_{column.name}"
+    )
+
+TABLES = (MeetingNote, Source, Receipt)
+
+
+def up(migrator: Any, db: Any) -> None:
+    """Create the tables, and find leads by phone."""
+    with db.bind_ctx((Client, Meeting, *TABLES)):
+        db.create_tables(TABLES, safe=False)
+    # An external event without a meeting is one that a receipt waits for.
+    migrator.drop_not_null("external_events", "meeting_id").run()
+    migrator.add_column("leads", "phone_digits", CharField(50, null=True)).run()
+    # A lead's search_key ends with a separator and the digits of the phone.
+    db.execute_sql(
+        "UPDATE leads SET phone_digits ="
+        " nullif(substr(search_key, length(rtrim(search_key, '0123456789')) + 1), '')"
+    )
+    db.execute_sql(
+        'CREATE INDEX "leads_phone_digits" ON "leads" ("phone_digits", "client_id")'
+        ' WHERE ("phone_digits" IS NOT NULL)'
+    )
+
+
+def down(migrator: Any, db: Any) -> None:
+    """Drop the tables with their rows."""
+    db.execute_sql('DROP INDEX "leads_phone_digits"')
+    migrator.drop_column("leads", "phone_digits").run()
+    db.execute_sql("DELETE FROM external_events WHERE meeting_id IS NULL")
+    migrator.add_not_null("external_events", "meeting_id").run()
+    with db.bind_ctx((Client, Meeting, *TABLES)):
+        db.drop_tables(TABLES)
