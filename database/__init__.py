@@ -20,9 +20,11 @@ from database.sqlite import Sqlite
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# How often a transaction runs that loses a deadlock or cannot be serialized.
+# How often a transaction runs that loses a deadlock, cannot be serialized, or refers to a row that
+# was deleted after it was read.
 ATTEMPTS = 5
-RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+# serialization_failure, deadlock_detected, foreign_key_violation
+RETRYABLE_SQLSTATES = {"40001", "40P01", "23503"}
 
 
 class Selection:

@@ -1,11 +1,12 @@
 """PostgreSQL through psycopg 3. Loaded only when DATABASE_URL names one."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import orjson
 import psycopg
@@ -20,6 +21,7 @@ from database.pool import Pool, driver_errors
 # time-out intervened (57), system error (58), read-only standby (25006).
 TEMPORARY = ("08", "40", "53", "55", "57", "58", "25006")
 APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_activity
+NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory locks; how many
 MIGRATION_LOCK = 0x6E787221  # any number that no other program on the database uses
 
 
@@ -158,6 +160,20 @@ class Postgres(Pool, PostgresqlDatabase):
         if error.sqlstate is None:
             return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return error.sqlstate.startswith(TEMPORARY)
+
+    def lock_names(self, names: Iterable[str], shared: bool = False) -> None:
+        """Lock each name, such as an email that no lead has yet, until the transaction ends.
+
+        PostgreSQL cannot lock a row that does not exist. Shared locks exclude exclusive ones only.
+        The names share NAME_LOCKS locks by their hash: a lock for each email of a long array could
+        fill the server's lock table. All callers lock in one order, before any row.
+        """
+        numbers = sorted({crc32(name.encode()) % NAME_LOCKS for name in names})
+        kind = "_shared" if shared else ""
+        self.execute_sql(
+            f"SELECT pg_advisory_xact_lock{kind}(%s, n) FROM unnest(%s::int[]) AS n",  # noqa: S608
+            (NAME_LOCK, numbers),
+        )
 
     def settled_before(self) -> datetime:
         """The instant before which every change that will ever appear is visible already.

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -214,6 +214,9 @@ class Sqlite(Pool, SqliteDatabase):
     def is_temporary(error: BaseException) -> bool:
         """Whether an error of the driver says that trying again may help."""
         return isinstance(error, sqlite3.Error) and error_code(error) in TEMPORARY
+
+    def lock_names(self, names: Iterable[str], shared: bool = False) -> None:
+        """Do nothing: the write transaction is the lock."""
 
     def settled_before(self) -> None:
         """No bound: with one writer at a time, changes commit in the order of their times."""

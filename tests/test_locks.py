@@ -165,3 +165,26 @@ def test_a_lead_is_saved_while_another_call_changes_the_external_id_it_names(cal
     call_at_once(*[partial(*of) for of in zip(changes, callers, strict=True)])
 
     assert set(statuses) <= {200, 201}
+
+
+def test_a_locked_name_keeps_other_transactions_out_until_the_end(app, kind):
+    if kind == "sqlite":
+        pytest.skip("the write transaction of SQLite excludes all others")
+    is_locked, order = threading.Event(), []
+
+    @database.transaction
+    def first():
+        db.lock_names(["client tony.stark@gmail.com"])
+        is_locked.set()
+        time.sleep(0.2)
+        order.append("first")
+
+    @database.transaction
+    def second():
+        is_locked.wait(5)
+        db.lock_names(["client tony.stark@gmail.com"], shared=True)
+        order.append("second")
+
+    call_at_once(first, second)
+
+    assert order == ["first", "second"]
