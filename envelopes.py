@@ -14,6 +14,7 @@ NO_OP = {"description": "The meeting was already in this state."}
 HALF_A_PAIR = {
     "description": "Only a booking with both a provider and an event id can be sent again safely."
 }
+LEAD_CREATED = {"description": "No lead had the `lead_email`, so this booking created it."}
 EXISTED = {"description": "A lead with this `external_id` already existed."}
 NEXT = {"description": "The `cursor` of the next page."}
 SHARE = {"minimum": 0, "maximum": 1}
@@ -29,9 +30,10 @@ class Answer(ResponseSchema):
 class MeetingLogged(Answer):
     """The meeting that was logged."""
 
-    OPTIONAL = frozenset({"warnings"})
+    OPTIONAL = frozenset({"lead_created", "warnings"})
 
     meeting = Nested(MeetingResponse)
+    lead_created = Constant(True, metadata=LEAD_CREATED)
     warnings = List(String(), validate=Length(1), metadata=HALF_A_PAIR)
 
 

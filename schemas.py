@@ -124,6 +124,9 @@ class MeetingRequest(Request):
         about="`confirmed`: the lead has confirmed. `scheduled` removes the confirmation. If"
         " absent, a new meeting is scheduled, and a known one keeps its status.",
     )
+    create_lead = fields.Boolean(
+        about="`true` creates the lead if none has the `lead_email`; `false` by default."
+    )
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Check the either-or rules and the times, and turn the times into instants.

@@ -32,7 +32,7 @@ from services.errors import (
     LeadNotFound,
     MeetingNotFound,
 )
-from web.answers import changed, page, replay_warnings, stats, stored, success
+from web.answers import booking_remarks, changed, page, stats, stored, success
 from web.body import instance, load, load_partly, load_query, load_rows
 from web.describe import answers
 from web.observe import count_bookings
@@ -57,7 +57,7 @@ def log_meeting() -> Response:
     body = load_rows(MeetingRequest)
     results = bookings.log(g.client_id, body.rows)
     count_bookings(body, results)
-    return stored(body, results, "meeting", MeetingResponse, replay_warnings)
+    return stored(body, results, "meeting", MeetingResponse, booking_remarks)
 
 
 @api.get("/meetings")

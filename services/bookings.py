@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from database import transaction
+from database import db, transaction
 from database.group_commit import LARGEST_GROUP, GroupCommit
 from database.queries import Compiled, Insert, among, compiled, locking
 from models import SOURCE, ExternalEvent, Lead, Meeting, MeetingType, User, new_id
 from scheduling import in_turns
-from services import leads, meeting_types, meetings, users
+from services import leads, meeting_types, meetings, users, waiting
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
 from services.results import Details, Loaded, Result, RowResult
 from services.timeline import ChangeSet, insert_activities
@@ -53,6 +53,17 @@ def _is_pair(client_id: Any, provider: Any, event_id: Any) -> tuple[Any, ...]:
 
 
 @compiled
+def awaited_locked(client_id: Any, event_ids: Any) -> Any:
+    """Return the external events with any of these ids that receipts wait for, locked."""
+    query = ExternalEvent.select().where(
+        ExternalEvent.client == client_id,
+        among(ExternalEvent.event_id, event_ids),
+        ExternalEvent.meeting.is_null(),
+    )
+    return locking(query.order_by(ExternalEvent.provider, ExternalEvent.event_id))
+
+
+@compiled
 def owner_of_pair(client_id: Any, provider: Any, event_id: Any) -> Any:
     """Return the external event of a pair."""
     return ExternalEvent.select().where(*_is_pair(client_id, provider, event_id))
@@ -77,7 +88,8 @@ def log(client_id: str, rows: list[Loaded]) -> list[Result]:
 
     Each booking holds the fields given, None for those to be set to their default, and UTC instants
     for times. The result of each, as if it came alone, is its meeting or the error that refused it:
-    InvalidRequest, LeadNotFound or ExternalEventConflict.
+    InvalidRequest, LeadNotFound or ExternalEventConflict. With `create_lead`, a booking whose email
+    no lead has creates the lead.
 
     A transaction logs up to 500 bookings, also those of concurrent requests. A process killed
     half-way leaves whole meetings, and the same bookings sent again complete them.
@@ -120,6 +132,10 @@ class Booking:
     ) -> None:
         self.given, self.wrong = loaded
         self.lead, self.host, self.meeting_type = lead, host, meeting_type
+        # The email that names its lead, in lower case; None if an id does.
+        self.email_key = None if self.given.get("lead_id") else leads.email_key(self.given)
+        self.creates_lead = bool(self.given.get("create_lead") and self.email_key)
+        self.is_lead_known = lead is not None  # or becomes known with this batch
         self.meeting_id = new_id()  # if it becomes a new meeting
         provider = self.given.get("external_calendar_provider")
         self.event_id = self.given.get("external_event_id")
@@ -135,7 +151,7 @@ class Booking:
     @property
     def may_create(self) -> bool:
         """Whether it may claim its pairs: not if it can only replay a meeting or be refused."""
-        is_named = self.lead is not None or len(self.pairs) > 1
+        is_named = self.is_lead_known or len(self.pairs) > 1
         return is_named and not self.wrong and not self.faults(None, is_replay=True)
 
     def faults(self, meeting: Meeting | None, is_replay: bool) -> Details:
@@ -195,7 +211,24 @@ def _with_what_they_name(client_id: str, rows: list[Loaded]) -> list[Booking]:
         host = hosts.get((loaded.valid.get("host_email") or "").lower())
         meeting_type = types.get(loaded.valid.get("meeting_type_id") or "")
         bookings.append(Booking(loaded, lead, host, meeting_type))
+    _lock_leads_to_create(client_id, bookings)
     return bookings
+
+
+def _lock_leads_to_create(client_id: str, bookings: list[Booking]) -> None:
+    """Lock the unknown emails that bookings create leads for, so that each gets one lead.
+
+    Leads that other transactions created meanwhile are found. A booking of the same batch that does
+    not itself create the lead may follow one that does.
+    """
+    new = {b.email_key for b in bookings if b.creates_lead and b.lead is None}
+    if not new:
+        return
+    db.lock_names([leads.email_lock(client_id, str(email_key)) for email_key in new])
+    named = [booking for booking in bookings if booking.lead is None and booking.email_key in new]
+    found = leads.find_named(client_id, [booking.given for booking in named])
+    for booking, lead in zip(named, found, strict=True):
+        booking.lead, booking.is_lead_known = lead, True
 
 
 class Batch:
@@ -210,6 +243,8 @@ class Batch:
         self.client_id = client_id
         self.bookings = _with_what_they_name(client_id, rows)
         self.claims: dict[Pair, str] = {}  # the meeting that each pair was claimed for
+        self.taken = 0  # how many of these were not free
+        self.awaited: set[Pair] = set()  # of these, the pairs that receipts wait for
         self.known_event_ids: list[str] = []  # of the pairs that may name a stored meeting
 
     def log(self) -> list[Result]:
@@ -221,6 +256,7 @@ class Batch:
             # without a lock it writes nothing, and its commit does not wait for the disk.
             results = self._decide_all(owners_locked)
         self._write()
+        self._release_receipts()
         return results
 
     def _claim_pairs(self) -> None:
@@ -232,7 +268,8 @@ class Batch:
                     self.claims.setdefault(pair, booking.meeting_id)
             else:
                 others.update(booking.pairs)
-        if claim(self.client_id, self.claims) < len(self.claims) or others - self.claims.keys():
+        self.taken = len(self.claims) - claim(self.client_id, self.claims)
+        if self.taken or others - self.claims.keys():
             self.known_event_ids = sorted({event_id for _, event_id in others | self.claims.keys()})
 
     def _decide_all(self, find_owners: Compiled) -> list[Result]:
@@ -240,17 +277,22 @@ class Batch:
         self.owners: dict[Pair, str] = {}  # the meeting that each pair names, as decided so far
         self.meetings: dict[str, Meeting] = {}  # by id, as they are after the bookings so far
         self.new: list[Meeting] = []
+        self.new_leads: dict[str | None, Lead] = {}  # by email in lower case
         if self.known_event_ids:
             self._read_owners(find_owners)
         return [self._decide(booking) for booking in self.bookings]
 
     def _read_owners(self, find_owners: Compiled) -> None:
         """Read the meetings that pairs named before; those just claimed have none yet."""
-        for event in find_owners(client_id=self.client_id, event_ids=self.known_event_ids):
+        events = find_owners(client_id=self.client_id, event_ids=self.known_event_ids)
+        if self._lock_awaited(events):
+            events = find_owners(client_id=self.client_id, event_ids=self.known_event_ids)
+        for event in events:
             pair = event.provider, event.event_id
             meeting = self.meetings.setdefault(event.meeting.id, event.meeting)
             self.owners[pair] = meeting.id
-            self.claims.pop(pair, None)
+            if self.claims.pop(pair, None):
+                self.taken -= 1
         found = [*self.meetings.values()]
         named = [(b.lead, b.host, b.meeting_type) for b in self.bookings]
         known = {row.id: row for rows in named for row in rows if row is not None}
@@ -259,6 +301,19 @@ class Batch:
         known |= leads.find_all(self.client_id, sorted(lead_ids))
         for meeting in found:
             meeting.lead = known[meeting.lead_id]
+
+    def _lock_awaited(self, events: list[ExternalEvent]) -> bool:
+        """Lock the pairs that were taken although no meeting has them; returns if there are any.
+
+        A receipt waits for such a pair. Another transaction may just give it to a meeting, so the
+        owners must be read again under the lock.
+        """
+        owned = self.claims.keys() & {(event.provider, event.event_id) for event in events}
+        if self.taken <= len(owned) + len(self.awaited):
+            return False
+        awaited = awaited_locked(client_id=self.client_id, event_ids=self.known_event_ids)
+        self.awaited = self.claims.keys() & {(event.provider, event.event_id) for event in awaited}
+        return True
 
     def _decide(self, booking: Booking) -> Result:
         """Decide whether a booking is a new meeting, a replay or refused."""
@@ -273,12 +328,13 @@ class Batch:
         )
         if faults := booking.faults(meeting, is_late):
             return InvalidRequest(faults)
-        if meeting is None and booking.lead is None:
+        lead = booking.lead or self.new_leads.get(booking.email_key)
+        if meeting is None and lead is None and not booking.creates_lead:
             return LeadNotFound(leads.naming(booking.given))
         if meeting is None:
-            meeting = self._create(booking)
-            result = RowResult(meeting, "created")
-        elif refusal := self._refusal(booking, meeting, owner_ids):
+            meeting = self._create(booking, lead or self._create_lead(booking))
+            result = RowResult(meeting, "created", lead_created=lead is None)
+        elif refusal := self._refusal(booking, lead, meeting, owner_ids):
             return refusal
         elif is_late:
             result = RowResult(meeting, "unchanged")
@@ -289,13 +345,17 @@ class Batch:
         return result
 
     def _refusal(
-        self, booking: Booking, meeting: Meeting, owner_ids: list[str | None]
+        self,
+        booking: Booking,
+        lead: Lead | None,
+        meeting: Meeting,
+        owner_ids: list[str | None],
     ) -> ServiceError | None:
         """The error if a booking is not a replay of the meeting that one of its pairs names."""
         if not booking.names_lead_of(meeting):
-            if booking.lead is None:
+            if lead is None:
                 return LeadNotFound(leads.naming(booking.given))
-            if booking.lead.id != meeting.lead_id:
+            if lead.id != meeting.lead_id:
                 return ExternalEventConflict(
                     f"{' / '.join(booking.pairs[-1])} already belongs to another lead,"
                     f" as meeting {meeting.id}."
@@ -308,9 +368,14 @@ class Batch:
             )
         return None
 
-    def _create(self, booking: Booking) -> Meeting:
-        lead, given = booking.lead, booking.given
-        assert lead is not None
+    def _create_lead(self, booking: Booking) -> Lead:
+        lead = leads.of_booking(self.client_id, booking.given)
+        self.new_leads[booking.email_key] = lead
+        self.changes.record(lead.id, "lead_created", "Lead created", lead.created_at)
+        return lead
+
+    def _create(self, booking: Booking, lead: Lead) -> Meeting:
+        given = booking.given
         now, defaults = utc_now(), meetings.defaults_for(lead)
         data = {
             **NO_VALUES,
@@ -357,13 +422,21 @@ class Batch:
 
     def _write(self) -> None:
         changed = self.changes.rows
+        leads.insert_unless_taken([*self.new_leads.values()])
         insert_meetings([changed.pop(meeting.id, meeting) for meeting in self.new])
         meetings.update_rows([*changed.values()])
         for pair, claimed_for in self.claims.items():
             owner_id = self.owners.get(pair)
             key = {"client_id": self.client_id, "provider": pair[0], "event_id": pair[1]}
-            if owner_id is None:  # its booking was refused
+            if owner_id is None and pair not in self.awaited:  # its booking was refused
                 release_pair.run(**key)
-            elif owner_id != claimed_for:
+            elif owner_id is not None and (owner_id != claimed_for or pair in self.awaited):
                 give_pair.run(**key, meeting_id=owner_id)
         insert_activities(self.changes.activities)
+
+    def _release_receipts(self) -> None:
+        """Process the receipts again that waited for these meetings and leads."""
+        pairs = self.awaited & self.owners.keys()
+        if pairs or self.new_leads:
+            new_keys = [str(email_key) for email_key in self.new_leads]
+            waiting.release(self.client_id, email_keys=new_keys, pairs=pairs)

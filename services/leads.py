@@ -116,6 +116,32 @@ def find_named(client_id: str, bookings: list[dict[str, Any]]) -> list[Lead | No
     return named
 
 
+def email_key(booking: dict[str, Any]) -> str | None:
+    """Return a booking's `lead_email` as emails are compared, or None."""
+    email = booking.get("lead_email")
+    return email.lower() if email else None
+
+
+def email_lock(client_id: str, email_key: str) -> str:
+    """Return the name to lock (`db.lock_names`) so that no lead gets an email meanwhile."""
+    return f"{client_id} email {email_key}"
+
+
+def of_booking(client_id: str, booking: dict[str, Any]) -> Lead:
+    """Make the lead of a booking whose email no lead has; the caller inserts it."""
+    email = booking["lead_email"]
+    names = (booking.get("attendee_name") or email.partition("@")[0]).split(None, 1)
+    now = utc_now()
+    given = {
+        "first_name": names[0],
+        "last_name": names[1] if len(names) > 1 else None,
+        "email": email,
+        "phone": booking.get("attendee_phone"),
+        "source": booking.get("external_calendar_provider"),
+    }
+    return _with_given(_blank(client_id, now), given)
+
+
 def naming(booking: dict[str, Any]) -> str:
     """Say how a booking names its lead, for a person."""
     if booking.get("lead_id") is not None:
@@ -212,14 +238,16 @@ def _new_lead(client_id: str, loaded: Loaded) -> Lead | InvalidRequest:
     """Make the lead that a row becomes unless its external id is taken."""
     if loaded.wrong:
         return InvalidRequest(loaded.wrong)
-    now = utc_now()
-    lead = Lead.of(
-        {**DEFAULTS, "id": new_id(), "client": client_id, "created_at": now, "updated_at": now}
-    )
     try:
-        return _with_given(lead, loaded.valid)
+        return _with_given(_blank(client_id, utc_now()), loaded.valid)
     except InvalidRequest as error:
         return error
+
+
+def _blank(client_id: str, at: datetime) -> Lead:
+    """Make a lead that has only the defaults, created at a time."""
+    own = {"id": new_id(), "client": client_id, "created_at": at, "updated_at": at}
+    return Lead.of(DEFAULTS | own)
 
 
 @transaction

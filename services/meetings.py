@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from peewee import JOIN, Tuple, fn
 
@@ -126,7 +126,7 @@ def change(meeting: Meeting, after: Meeting, reason: str | None, changes: Change
     if not differences:  # a replay named the lead by another email, which callers do not see
         return RowResult(after, "unchanged")
     after.updated_at = changes.time_of(utc_now())
-    verb = "updated"
+    verb: Literal["updated", "rescheduled"] = "updated"
     if "starts_at" in differences or "ends_at" in differences:
         verb = "rescheduled"
         after.reschedules = [*meeting.reschedules, _move(meeting, after, reason)]
@@ -139,7 +139,7 @@ def change(meeting: Meeting, after: Meeting, reason: str | None, changes: Change
         meeting_id=meeting.id,
         changes=differences,
     )
-    return RowResult(after, "updated")
+    return RowResult(after, verb)
 
 
 def _move(before: Meeting, after: Meeting, reason: str | None) -> dict[str, Any]:

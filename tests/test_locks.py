@@ -6,31 +6,12 @@ import time
 from functools import partial
 
 import pytest
-from conftest import booking
+from conftest import CALLERS, booking, call_at_once
 
 import database
-from app import create_app
-from config.settings import Settings
 from database import db
 
-CALLERS, CALLS = 6, 12
-
-
-@pytest.fixture
-def callers(api, database_url):
-    """The same client before several applications, which stand for the workers of a server.
-
-    Within one application, the group commit keeps concurrent bookings out of each other's way.
-    """
-    usual = db.obj
-    apps = [
-        create_app(Settings(database_url=database_url, log_level="CRITICAL"))
-        for _ in range(CALLERS)
-    ]
-    yield [api.on(app) for app in apps]
-    for app in apps:
-        app.extensions["database"].database.close_all()
-    database.use(usual)
+CALLS = 12
 
 
 @pytest.fixture
@@ -46,24 +27,6 @@ def deadlocks(kind, app):
         return number
 
     return count
-
-
-def call_at_once(*calls):
-    """Run each call in a thread of its own; fails with what any of them raised."""
-    failures = []
-
-    def run(call):
-        try:
-            call()
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures, failures
 
 
 def test_arrays_in_different_orders_do_not_deadlock(callers, lead, deadlocks):

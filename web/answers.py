@@ -47,12 +47,12 @@ def stored(
     results: list[RowResult | ServiceError],
     noun: str,
     schema: type[ResponseSchema],
-    remarks: Callable[[dict[str, Any], str], dict[str, Any]],
+    remarks: Callable[[dict[str, Any], RowResult], dict[str, Any]],
 ) -> Response:
     """Respond to an object with what was stored, or to an array with a result for each row.
 
     The row is shown under `noun`, by the schema; `remarks` returns what follows it, from the valid
-    fields of the row and the effect. Raises the error of a single object.
+    fields of the row and its result. Raises the error of a single object.
     """
     if body.is_array:
         return _stored_array(body, results, noun, schema, remarks)
@@ -61,7 +61,7 @@ def stored(
         raise result
     shown = instance(schema).dump(result.row)
     status = 201 if result.effect == "created" else 200
-    envelope = {"success": True, noun: shown, **remarks(body.rows[0].valid, result.effect)}
+    envelope = {"success": True, noun: shown, **remarks(body.rows[0].valid, result)}
     response = write_json(status, envelope)
     response.headers["Location"] = f"{request.path}/{shown['id']}"
     return response
@@ -72,7 +72,7 @@ def _stored_array(
     results: list[RowResult | ServiceError],
     noun: str,
     schema: type[ResponseSchema],
-    remarks: Callable[[dict[str, Any], str], dict[str, Any]],
+    remarks: Callable[[dict[str, Any], RowResult], dict[str, Any]],
 ) -> Response:
     dump = instance(schema).dump
     counts = {"created": 0, "updated": 0, "failed": 0}
@@ -85,7 +85,7 @@ def _stored_array(
         is_new = result.effect == "created"
         counts["created" if is_new else "updated"] += 1
         row = {"index": index, "success": True, "status": 201 if is_new else 200}
-        rows.append(row | {noun: dump(result.row)} | remarks(loaded.valid, result.effect))
+        rows.append(row | {noun: dump(result.row)} | remarks(loaded.valid, result))
     return write_json(200, {"success": counts["failed"] < len(rows), **counts, "results": rows})
 
 
@@ -106,22 +106,26 @@ def page(query: dict[str, Any], rows: list[Any], next_key: Any) -> Response:
     return success(meetings=instance(MeetingItem).dump(rows, many=True), pagination=pagination)
 
 
-def replay_warnings(booking: Mapping[str, Any], effect: str) -> dict[str, list[str]]:
-    """Return a warning if only one half of the (provider, event id) pair was given."""
+def booking_remarks(booking: Mapping[str, Any], result: RowResult) -> dict[str, Any]:
+    """Return whether a booking created its lead, and a warning if it is not safe to repeat.
+
+    The latter is the case if only one half of the (provider, event id) pair was given.
+    """
+    remarks: dict[str, Any] = {"lead_created": True} if result.lead_created else {}
     provider, event_id = map(booking.get, PAIR)
     if (provider is None) == (event_id is None):
-        return {}
+        return remarks
     given, missing = PAIR[::-1] if provider is None else PAIR
     sentence = (
         f"{given} was given without {missing}, so the meeting was logged without replay"
         " protection: sent again, it would be logged again."
     )
-    return {"warnings": [sentence]}
+    return remarks | {"warnings": [sentence]}
 
 
-def mark_existed(lead: Mapping[str, Any], effect: str) -> dict[str, bool]:
-    """Return `{"existed": true}` for a lead whose `external_id` already existed."""
-    return {} if effect == "created" else {"existed": True}
+def mark_existed(lead: Mapping[str, Any], result: RowResult) -> dict[str, bool]:
+    """Return `{"existed": true}` for a lead that already existed."""
+    return {} if result.effect == "created" else {"existed": True}
 
 
 def stats(counts: Mapping[str, int]) -> Response:

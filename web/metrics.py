@@ -77,12 +77,12 @@ class Metrics:
         )
         self.logged = Counter(
             "meetings_logged_total",
-            "Bookings sent to POST /meetings, alone or in an array: created, updated, unchanged,"
-            " refused.",
+            "Bookings sent to POST /meetings, alone or in an array: created, updated, rescheduled,"
+            " unchanged, refused.",
             ["result", "code"],
             registry=self.registry,
         )
-        for effect in ("created", "updated", "unchanged"):
+        for effect in ("created", "updated", "rescheduled", "unchanged"):
             self.logged.labels(effect, "")  # zero at first, so that the first booking is a rise
         self._series = cache(self._find_series)  # prometheus_client takes a lock for each look-up
 
