@@ -1,0 +1,238 @@
+"""Repair bookings that come from other systems, as far as a value can be kept.
+
+The fields of MeetingRequest decide what is valid, and their limits are read from them, so no rule
+of validation is written twice.
+"""
+
+import re
+from itertools import islice
+from typing import Any, NamedTuple
+
+from marshmallow import ValidationError
+from marshmallow.validate import Length
+
+import fields
+from schemas import PAIR, Attendee, MeetingRequest, Reason
+from services.providers.events import Event, find, is_blank, plain_text
+from services.results import Details, Loaded
+from times import read_date_time
+
+SCHEMA = MeetingRequest()
+FIELDS = SCHEMA.load_fields
+GUEST_FIELDS = Attendee().load_fields
+REASON = Reason().load_fields["reason"]
+
+LOCATION = ("meeting_url", "location_details", "location_type")
+ENDS = ("ends_at", "duration_minutes")  # of both, the first is kept
+# Faults of these are not repaired: without them a payload is not a booking.
+NEEDED = {"title", "starts_at", *ENDS, "lead_email", *PAIR}
+
+# A number to dial, perhaps with an extension. E.164 allows 15 digits; shorter ones than 7 digits
+# are rather the number of a room or a house.
+PHONE = re.compile(r"(?:tel:)?\+?[0-9 ().\-/]+(?:(?:x|ext\.?) ?[0-9]{1,6})?", re.IGNORECASE)
+PHONE_DIGITS = range(7, 22)  # with the extension
+GUESTS_READ = 1000  # of a longer list, the rest is not even looked at
+
+
+class Repaired(NamedTuple):
+    """A payload's booking after its repair."""
+
+    booking: Loaded  # by MeetingRequest, but the pair of external ids is required too
+    repairs: Details  # field → sentences that say what was repaired
+    lead_email: str | None  # if it is valid, as written
+
+
+def repair(event: Event) -> Repaired:
+    """Make an event's booking valid where that is possible; never raises.
+
+    Faults of the fields that a booking needs are in `booking.wrong`, in the schema's words.
+    """
+    payload = _Payload(event)
+    for name in FIELDS:
+        if name in payload.given and name not in LOCATION:
+            payload.keep(name)
+    payload.keep_location()
+    payload.add_timezone(event.timezone)
+    booking = payload.load()
+    _, reason_repairs = _first_valid(REASON, _candidates(event.reason))
+    payload.note("reason", *reason_repairs)
+    return Repaired(booking, payload.repairs, booking.valid.get("lead_email"))
+
+
+def reason_of(event: Event) -> str | None:
+    """Return the reason that an event gives, repaired like the fields of a booking."""
+    reason: str | None
+    reason, _ = _first_valid(REASON, _candidates(event.reason))
+    return reason
+
+
+class _Payload:
+    """A booking under repair: what was given, what is kept of it, and what was done."""
+
+    def __init__(self, event: Event) -> None:
+        found = {name: _candidates(value) for name, value in event.booking.items()}
+        self.given = {name: values for name, values in found.items() if values}
+        self.kept: dict[str, Any] = {}
+        self.repairs: Details = {}
+
+    def note(self, name: str, *sentences: str) -> None:
+        """List repairs of a field."""
+        if sentences:
+            self.repairs[name] = [*self.repairs.get(name, []), *sentences]
+
+    def keep(self, name: str) -> None:
+        """Keep the first of a field's values that is valid or can be made so."""
+        value, sentences = _first_valid(FIELDS[name], self.given[name])
+        if value is None and name in NEEDED:
+            self.kept[name] = self.given[name][0]  # the schema names the fault
+            return
+        self.note(name, *sentences)
+        if value is not None:
+            self.kept[name] = value
+
+    def keep_location(self) -> None:
+        """Keep the link, the place and the kind of the meeting, each in its own field."""
+        for name in ("meeting_url", "location_type"):
+            if name in self.given:
+                self.keep(name)
+        place = self._place()
+        if place is None:
+            return
+        if _is_valid("meeting_url", place):
+            self.kept.setdefault("location_type", "video")
+            if self.kept.setdefault("meeting_url", plain_text(place)) == plain_text(place):
+                return
+        elif _is_phone(place):
+            if self.kept.get("location_type", "phone") != "phone":
+                self.note("location_type", "The location is a phone number, so this is a call.")
+            self.kept["location_type"] = "phone"
+        elif "location" in self.given:
+            self.kept.setdefault("location_type", "in_person")
+        self.given["location_details"] = [place]
+        self.keep("location_details")
+
+    def _place(self) -> Any:
+        """Return the place as given; without one, a join link that is not a URL."""
+        for name in ("location", "location_details"):
+            if name in self.given:
+                return self.given[name][0]
+        if "meeting_url" in self.kept:
+            return None
+        link = next(filter(plain_text, self.given.get("meeting_url", [])), None)
+        if link is not None:
+            self.repairs["meeting_url"] = ["Not a valid URL, so it was moved to location_details."]
+        return link
+
+    def add_timezone(self, name: str) -> None:
+        """Add the zone of times without an offset, if the booking has none."""
+        times = [self.kept.get("starts_at"), self.kept.get("ends_at")]
+        if "timezone" not in self.kept and any(map(_is_wall_clock, times)):
+            self.kept["timezone"] = name
+
+    def load(self) -> Loaded:
+        """Load what is kept; of two ends of which one is wrong, or that disagree, one is kept."""
+        loaded = _load(self.kept)
+        if self.kept.keys() >= set(ENDS) and loaded.wrong.keys() & set(ENDS):
+            for kept, dropped in (ENDS, ENDS[::-1]):
+                attempt = _load({n: v for n, v in self.kept.items() if n != dropped})
+                if kept not in attempt.wrong:
+                    self.note(dropped, f"Left out: {loaded.wrong[dropped][0]}")
+                    loaded = attempt
+                    break
+        missed = {name: [fields.REQUIRED] for name in PAIR if name not in self.kept}
+        return Loaded(loaded.valid, loaded.wrong | missed)
+
+
+def _candidates(value: Any) -> list[Any]:
+    """Return the values of a field that are not blank."""
+    return [v for v in (value if isinstance(value, tuple) else (value,)) if not is_blank(v)]
+
+
+def _load(given: dict[str, Any]) -> Loaded:
+    try:
+        return Loaded(SCHEMA.load(given), {})
+    except ValidationError as error:
+        valid: Any = error.valid_data  # the schema loads one object, so this is one
+        return Loaded(valid, error.normalized_messages())
+
+
+def _first_valid(field: Any, values: list[Any]) -> tuple[Any, list[str]]:
+    """Return the first value that is valid or can be made so, or None, and all repairs."""
+    sentences = []
+    for value in values:
+        try:
+            mended, repairs = _mend(field, value)
+        except ValidationError as error:
+            sentences.append(f"Left out: {error.messages[0]}")
+        else:
+            return mended, sentences + repairs
+    return None, sentences
+
+
+def _mend(field: Any, value: Any) -> tuple[Any, list[str]]:
+    """Return a value that is valid for the field, and how it was repaired.
+
+    Raises ValidationError if it cannot be made valid.
+    """
+    if isinstance(field, fields.ShortList):
+        return _mend_guests(field, value)
+    repairs = []
+    if isinstance(value, str) and fields.REFUSED_CHARACTERS.search(value):
+        repairs.append("Control characters were removed.")
+    if isinstance(value, str) or not isinstance(field, fields.Integer):
+        value = plain_text(value) or value
+    if isinstance(field, fields.Text) and isinstance(value, str):
+        value, cut = _cut(field, value)
+        repairs += cut
+    field.deserialize(value)
+    return value, repairs
+
+
+def _cut(field: fields.Text, text: str) -> tuple[str, list[str]]:
+    if isinstance(field, fields.LowerCase):
+        text = text.lower()  # which may be longer, and is what the limit is for
+    longest = next(v.max for v in field.validators if isinstance(v, Length)) or len(text)
+    if len(text) <= longest:
+        return text, []
+    return text[:longest].rstrip(fields.WHITE_SPACE), [
+        f"Cut to {longest} characters, from {len(text)}."
+    ]
+
+
+def _mend_guests(field: Any, value: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """Keep the guests with a valid email, each email once, as many as the field allows."""
+    if not isinstance(value, list):
+        field.deserialize(value)  # raises
+    guests: dict[str, dict[str, Any]] = {}  # by email in lower case
+    repairs, invalid = [], 0
+    for item in islice(value, GUESTS_READ):
+        given = {"email": item} if isinstance(item, str) else item
+        email, _ = _first_valid(GUEST_FIELDS["email"], _candidates(find(given, "email")))
+        if email is None:
+            invalid += 1
+        elif email.lower() not in guests:
+            name, mended = _first_valid(GUEST_FIELDS["name"], _candidates(find(given, "name")))
+            guests[email.lower()] = {"email": email} | ({"name": name} if name else {})
+            repairs += [f"The name of {email}: {sentence}" for sentence in mended]
+    if invalid:
+        repairs.append(f"Left out: {invalid} without a valid email.")
+    if len(guests) > field.most:
+        repairs.append(f"Cut to the first {field.most}.")
+    return [*guests.values()][: field.most], repairs
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    return _first_valid(FIELDS[name], [value])[0] is not None
+
+
+def _is_phone(place: Any) -> bool:
+    text = plain_text(place) or ""
+    digits = sum(character.isdigit() for character in text)
+    return PHONE.fullmatch(text) is not None and digits in PHONE_DIGITS
+
+
+def _is_wall_clock(written: Any) -> bool:
+    try:
+        return isinstance(written, str) and read_date_time(written).tzinfo is None
+    except (ValueError, OverflowError):
+        return False
