@@ -6,7 +6,7 @@ import shlex
 import pytest
 from conftest import booking, using
 
-from cli import DEMO_BOOKING
+from cli.demo import DEMO_BOOKING
 
 
 @pytest.fixture

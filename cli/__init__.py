@@ -1,0 +1,17 @@
+"""The `flask` commands: one module for each noun."""
+
+from flask import Flask
+
+from cli.clients import client_group, key_group
+from cli.databases import db
+from cli.demo import demo
+from cli.feeds import feed_group
+from cli.hosts import type_group, user_group
+
+COMMANDS = (db, client_group, key_group, user_group, type_group, feed_group, demo)
+
+
+def register(app: Flask) -> None:
+    """Add the commands to an application."""
+    for command in COMMANDS:
+        app.cli.add_command(command)

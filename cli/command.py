@@ -1,0 +1,92 @@
+"""What every command uses: the types of arguments, and the output for people and programs."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from typing import Any
+
+import click
+from flask import current_app
+from marshmallow import Schema, ValidationError
+from peewee import PeeweeException
+
+import database
+from fields import Email, Id, Text, clean
+from services import migrations
+from services.errors import ServiceError
+from times import format_instant
+
+Shown = dict[str, Any]  # a row as a command prints it
+
+
+class Argument(click.ParamType):
+    """Text on the command line, under the rules of a text field of the API."""
+
+    def __init__(self, field: Any) -> None:
+        self.name = "text"
+        self.schema = Schema.from_dict({"value": field})()
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Return the cleaned text; ends the command if the field refuses it."""
+        try:
+            return str(self.schema.load(clean({"value": value}))["value"])
+        except ValidationError as error:
+            self.fail(" ".join(error.normalized_messages()["value"]), param, ctx)
+
+
+NAME = Argument(Text(255, required=True))
+EMAIL = Argument(Email(required=True))
+LEAD_ID = Argument(Id(required=True))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json` to a command, and turn an error into one line and an exit status.
+
+    The command returns a result and a function that writes the result, or each row of it, as a
+    line for people.
+    """
+
+    @as_json
+    @wraps(function)
+    def run(as_json: bool, **arguments: Any) -> None:
+        database.select(current_app.extensions["database"])
+        try:
+            result, to_line = function(**arguments)
+        except ServiceError as error:
+            raise click.UsageError(error.message) from error
+        except PeeweeException as error:
+            raise click.ClickException(_database_fault(error)) from error
+        finally:
+            database.deselect()
+        if as_json:
+            click.echo(json.dumps(result, ensure_ascii=False, default=_instant))
+        elif isinstance(result, list):
+            for row in result:
+                click.echo(to_line(row))
+        else:
+            click.echo(to_line(result))
+
+    return run
+
+
+def _instant(value: Any) -> str | None:
+    assert isinstance(value, datetime)
+    return format_instant(value)
+
+
+def _database_fault(error: PeeweeException) -> str:
+    if database.is_unavailable(error):
+        return "The database cannot be reached: " + " ".join(str(error).split())
+    try:
+        migrations.check()
+    except (ServiceError, PeeweeException) as behind:
+        return " ".join(str(behind).split())
+    return " ".join(str(error).split())
+
+
+def state_of(row: Shown) -> str:
+    """Say when a key or a feed was made, and whether it was revoked."""
+    state = f"revoked {format_instant(row['revoked_at'])}" if row["revoked"] else "in use"
+    return f"created {format_instant(row['created_at'])}  {state}"
