@@ -1,8 +1,8 @@
-"""Any other booking system: the source's mapping says where its payload holds what."""
+"""A booking system whose payload a mapping describes."""
 
 from typing import Any
 
 
-def mapping_fault(mapping: Any) -> str | None:
-    """Return a sentence that names what cannot work in a mapping, or None."""
-    return None if isinstance(mapping, dict) else "Must be an object."
+def mapping_fault(mapping: dict[str, Any]) -> str | None:
+    """Return why a mapping cannot work, in one sentence that names the field, or None."""
+    return None
