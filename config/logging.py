@@ -8,19 +8,27 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _HARMLESS = re.compile(rf"(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.ics)?\Z")
+_BEFORE_SECRETS = {"feeds", "hooks"}  # the part after one of these is a secret
 
 
 def mask_path(path: str) -> str:
     """Replace each part of a path by `*` unless it is a lower-case word or a UUID.
 
-    A caller can put anything into a path: an email, a key, a feed's secret, a line break.
+    A caller can put anything into a path: an email, a key, a line break. What follows `/feeds/` or
+    `/hooks/` is masked even if it looks harmless.
     """
     parts = path[:500].split("/")
-    return "/".join([part if not part or _HARMLESS.match(part) else "*" for part in parts])
+    return "/".join(
+        [
+            part if not part or (_HARMLESS.match(part) and before not in _BEFORE_SECRETS) else "*"
+            for before, part in pairwise(["", *parts])
+        ]
+    )
 
 
 class RequestLine(dict[str, Any]):

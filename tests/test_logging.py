@@ -73,6 +73,13 @@ def test_gunicorn_never_logs_at_debug_level():
         ("/api/public/leads/tony@stark.com", "/api/public/leads/*"),
         ("/api/public/leads/nxr_live_abc", "/api/public/leads/*"),
         ("/feeds/AbC-123_x.ics", "/feeds/*"),
+        ("/feeds/word.ics", "/feeds/*"),
+        ("/hooks/calendly_AbC-123_x", "/hooks/*"),
+        ("/hooks/word", "/hooks/*"),
+        ("/hooks/0198c0de-0000-7000-8000-000000000000", "/hooks/*"),
+        ("/hooks/word/word", "/hooks/*/word"),
+        ("/hooks", None),
+        ("/hooks/", None),
         ("/a\nb/c", "/*/c"),
     ],
 )
