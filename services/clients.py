@@ -1,7 +1,6 @@
 """Clients and their API keys."""
 
 import secrets
-from hashlib import sha256
 from typing import Any
 
 from peewee import IntegrityError
@@ -11,6 +10,7 @@ from database.group_commit import GroupCommit
 from database.queries import Insert, among, compiled, rows_of
 from models import ApiKey, Client, is_uuid, new_id
 from services.errors import InvalidApiKey, MissingApiKey, NameTaken, UnknownName
+from services.tokens import hash_secret
 from times import utc_now
 
 KEY_PREFIX = "nxr_live_"
@@ -35,7 +35,7 @@ def authenticate(api_key: str | None) -> str:
     """
     if not api_key:
         raise MissingApiKey()
-    [client_id] = _find_clients("", [_hash(api_key)])
+    [client_id] = _find_clients("", [hash_secret(api_key)])
     if client_id is None:
         raise InvalidApiKey()
     return client_id
@@ -125,7 +125,7 @@ def _insert_key(client_id: str, label: str | None) -> tuple[ApiKey, str]:
         {
             "id": new_id(),
             "client": client_id,
-            "key_hash": _hash(api_key),
+            "key_hash": hash_secret(api_key),
             "prefix": KEY_PREFIX,
             "last_four": api_key[-4:],
             "label": label,
@@ -135,8 +135,3 @@ def _insert_key(client_id: str, label: str | None) -> tuple[ApiKey, str]:
     )
     insert_keys([row])
     return row, api_key
-
-
-def _hash(api_key: str) -> str:
-    # A key has 256 random bits, so a fast hash without salt gives nothing away.
-    return sha256(api_key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,13 +1,13 @@
 """Feeds: calendar addresses that contain a secret, since calendar programs send no header."""
 
 import secrets
-from hashlib import sha256
 
 from database import transaction
 from database.queries import Insert, rows_of
 from models import Feed, is_uuid, new_id
 from services import calendars, leads, users
 from services.errors import NotFound, UnknownName
+from services.tokens import hash_secret
 from times import utc_now
 
 TOKEN_BYTES = 32
@@ -32,7 +32,7 @@ def create(client_id: str, host_email: str | None, lead_id: str | None) -> tuple
         {
             "id": new_id(),
             "client": client_id,
-            "token_hash": _hash(token),
+            "token_hash": hash_secret(token),
             "host": host and host.id,
             "lead": lead and lead.id,
             "created_at": utc_now(),
@@ -71,7 +71,7 @@ def read(token: str) -> tuple[str, bytes]:
 
     Raises NotFound for an unknown or revoked token.
     """
-    is_in_use = (Feed.token_hash == _hash(token)) & Feed.revoked_at.is_null()
+    is_in_use = (Feed.token_hash == hash_secret(token)) & Feed.revoked_at.is_null()
     feeds = rows_of(Feed.select().where(is_in_use))
     if not feeds:
         raise NotFound()
@@ -79,7 +79,3 @@ def read(token: str) -> tuple[str, bytes]:
     filters = {"host_id": feed.host_id, "lead_id": feed.lead_id}
     filters = {name: value for name, value in filters.items() if value is not None}
     return feed.client_id, calendars.of_many(feed.client_id, "Meetings", filters)
-
-
-def _hash(token: str) -> str:
-    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
