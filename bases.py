@@ -14,11 +14,15 @@ class Request(Schema):
     """The body of a request; unknown fields are errors.
 
     At least one field of each pair in `EITHER_OR` is required. `NEEDS` maps a field to the fields
-    that it requires.
+    that it requires. `ONLY_WITH` maps a field to another field and its value: with this value the
+    field is required, with any other it is refused. `REFUSED` maps a field that callers may expect
+    to the sentence that refuses it.
     """
 
     EITHER_OR: ClassVar[tuple[tuple[str, str], ...]] = ()
     NEEDS: ClassVar[dict[str, tuple[str, ...]]] = {}
+    ONLY_WITH: ClassVar[dict[str, tuple[str, str]]] = {}
+    REFUSED: ClassVar[dict[str, str]] = {}
     EXAMPLE: ClassVar[dict[str, Any] | None] = None  # for the documentation and the demo
 
     error_messages = {"unknown": "Unknown field.", "type": "Must be a JSON object."}
@@ -46,7 +50,7 @@ class Request(Schema):
         for name, value in given.items():
             field = self.load_fields.get(name)
             if field is None:
-                wrong[name] = [self.error_messages["unknown"]]
+                wrong[name] = [self.REFUSED.get(name, self.error_messages["unknown"])]
                 continue
             try:
                 valid[name] = field.deserialize(value)
@@ -97,6 +101,8 @@ PROPERTIES: dict[str, Callable[[Any], Any]] = {
     "host_name": attrgetter("host_name"),
     "meeting_type_name": attrgetter("meeting_type_name"),
     "host": _host,
+    "signed": attrgetter("signed"),
+    "last_received_at": attrgetter("last_received_at"),
 }
 # Caller's name → the column that holds the id of another row.
 KEYS = {"lead_id": "lead", "meeting_type_id": "meeting_type", "meeting_id": "meeting"}

@@ -8,7 +8,14 @@ from marshmallow.fields import Boolean, Constant, Float, Integer, List, Nested, 
 from marshmallow.validate import Length, OneOf, Range
 
 from bases import ResponseSchema
-from schemas import ActivityResponse, LeadResponse, LeadSummary, MeetingItem, MeetingResponse
+from schemas import (
+    ActivityResponse,
+    LeadResponse,
+    LeadSummary,
+    MeetingItem,
+    MeetingResponse,
+    SourceResponse,
+)
 
 NO_OP = {"description": "The meeting was already in this state."}
 HALF_A_PAIR = {
@@ -16,6 +23,9 @@ HALF_A_PAIR = {
 }
 LEAD_CREATED = {"description": "No lead had the `lead_email`, so this booking created it."}
 EXISTED = {"description": "A lead with this `external_id` already existed."}
+SHOWN_ONCE = {
+    "description": "Give it to the booking system. It contains a secret, and is shown only once."
+}
 NEXT = {"description": "The `cursor` of the next page."}
 SHARE = {"minimum": 0, "maximum": 1}
 SHOW_RATE = {**SHARE, "description": "completed / (completed + no_show)"}
@@ -129,6 +139,24 @@ class LeadHistory(Answer):
 
     lead = Nested(LeadSummary)
     history = List(Nested(ActivityResponse))
+
+
+class SourceAnswer(Answer):
+    """One source."""
+
+    source = Nested(SourceResponse)
+
+
+class SourceWithUrl(SourceAnswer):
+    """A source and its new address."""
+
+    url = String(metadata=SHOWN_ONCE)
+
+
+class SourceList(Answer):
+    """All sources of the client."""
+
+    sources = List(Nested(SourceResponse))
 
 
 class StatusAnswer(Answer):

@@ -70,6 +70,9 @@ class PlainText(validate.Length):
         if self.max is not None and len(value) > self.max:
             sentence = f"Must be at most {self.max} characters long, not {len(value)}."
             raise ValidationError(sentence)
+        if self.min is not None and len(value) < self.min:
+            sentence = f"Must be at least {self.min} characters long, not {len(value)}."
+            raise ValidationError(sentence)
         return value
 
 
@@ -100,12 +103,13 @@ class InputField(fields.Field[Any]):
 
 
 class Text(InputField, fields.String):
-    """Text without control characters, of at most `longest` code points."""
+    """Text without control characters, of `shortest` to `longest` code points."""
 
     SHAPE = {"pattern": PRINTABLE}
 
-    def __init__(self, longest: int, **options: Any) -> None:
-        shortest = 1 if options.get("required") else None
+    def __init__(self, longest: int, shortest: int | None = None, **options: Any) -> None:
+        if options.get("required"):
+            shortest = shortest or 1
         super().__init__(validate=PlainText(min=shortest, max=longest), **options)
 
 
@@ -282,6 +286,10 @@ class Metadata(InputField, fields.Dict):
 def _metadata_item_fault(key: str, value: Any) -> str:
     if not 1 <= len(key) <= 255 or REFUSED_CHARACTERS.search(key):
         return "key"
+    return _scalar_fault(value)
+
+
+def _scalar_fault(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, str):
@@ -292,6 +300,42 @@ def _metadata_item_fault(key: str, value: Any) -> str:
         # The limits hold for whole numbers, and every finite float beyond 2^53 is whole.
         return "" if math.isfinite(value) and -(2**63) <= value < 2**63 else "number"
     return "value"
+
+
+class JsonObject(InputField, fields.Dict):
+    """An object of any JSON values that both databases can store, of at most `most` bytes."""
+
+    MOST_LEVELS = 64  # as in a body
+
+    default_error_messages = {
+        "invalid": "Must be an object.",
+        "number": "Must hold only numbers that are finite and, if whole, between -2^63 and 2^63-1.",
+        "characters": "Must not hold control characters or unpaired surrogates.",
+        "depth": f"Must not be nested deeper than {MOST_LEVELS}.",
+    }
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.most = most
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        if fault := _json_fault(value, self.MOST_LEVELS):
+            raise self.make_error(fault)
+        size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+        if size > self.most:
+            raise ValidationError(f"Must be at most {self.most} bytes of JSON, not {size}.")
+        return value
+
+
+def _json_fault(value: Any, levels: int) -> str:
+    if not isinstance(value, dict | list):
+        return _scalar_fault(value)
+    if not levels:
+        return "depth"
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    return next(filter(None, (_json_fault(item, levels - 1) for item in inner)), "")
 
 
 class CommaList(InputField, fields.String):

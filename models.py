@@ -521,8 +521,16 @@ class Source(Table):
     created_at = InstantField()
     deleted_at = InstantField(null=True)
 
+    # Not a column: when its latest receipt arrived. `services.sources` sets it.
+    last_received_at: datetime | None = None
+
     class Meta:
         table_name = "sources"
+
+    @property
+    def signed(self) -> bool:
+        """Whether signatures are checked."""
+        return self.signing_secret is not None
 
 
 Source.add_index(

@@ -30,6 +30,7 @@ from models import (
     LOCATION_TYPES,
     MEETING_ORDERS,
     SHOWN_STATUSES,
+    SOURCE_PROVIDERS,
 )
 from times import LONGEST_MINUTES, resolve_times
 
@@ -40,6 +41,7 @@ WALL_CLOCK = (
 AS_SHOWN = "A comma list of statuses as shown: `scheduled` excludes confirmed meetings."
 PAIR = ("external_calendar_provider", "external_event_id")  # the key that identifies a replay
 LARGEST_OFFSET = 10**15  # rows to skip; both databases accept an OFFSET of this size
+MAPPING_BYTES = 64 * 1024
 NO_LIST = {"invalid": "Must be a list of objects with name and email."}
 
 # ------------------------------------------------------------------------------ request bodies
@@ -255,6 +257,44 @@ class LeadPatch(LeadChanges):
     first_name = fields.Text(255, allow_none=False, error_messages={"null": "Must not be null."})
 
 
+class SourceRequest(Request):
+    """An address for a booking system to post to."""
+
+    ONLY_WITH = {"mapping": ("provider", "generic")}
+    EXAMPLE = {"name": "Calendly", "provider": "calendly", "signing_secret": "keep-this-secret"}
+
+    name = fields.Text(255, required=True, about="No two sources have the same.")
+    provider = fields.Choice(
+        SOURCE_PROVIDERS, required=True, about="`generic` for any other booking system."
+    )
+    signing_secret = fields.Text(
+        255, shortest=8, about="The secret by which the booking system proves its requests."
+    )
+    create_leads = fields.Boolean(
+        about="Whether a booking of an unknown email makes a lead; `true` by default."
+    )
+    timezone = fields.Timezone(
+        about="The zone of wall-clock times that arrive without one; `UTC` by default."
+    )
+    mapping = fields.JsonObject(
+        MAPPING_BYTES,
+        about="For `generic` only: where a payload has each field of a booking, as JSON Pointers.",
+    )
+
+
+class SourcePatch(SourceRequest):
+    """Changes to a source. Null sets the default of a field: no `signing_secret`, no check."""
+
+    ONLY_WITH = {}
+    REFUSED = {"provider": "Cannot be changed: create another source for another provider."}
+    EXAMPLE = {"create_leads": False, "timezone": "America/Santiago"}
+
+    name = fields.Text(255, allow_none=False, error_messages={"null": "Must not be null."})
+
+    class Meta:
+        exclude = ("provider",)
+
+
 # -------------------------------------------------------------------------------------- queries
 
 
@@ -449,3 +489,17 @@ class ActivityResponse(ResponseSchema):
         metadata={"description": "Field → its value before and after."},
     )
     timestamp = DateTime(attribute="created_at")
+
+
+class SourceResponse(ResponseSchema):
+    """An address that a booking system posts to."""
+
+    id = UUID()
+    name = String()
+    provider = String(validate=OneOf(SOURCE_PROVIDERS))
+    signed = Boolean(metadata={"description": "Whether signatures are checked."})
+    create_leads = Boolean()
+    timezone = String()
+    mapping = Dict(allow_none=True)
+    created_at = DateTime()
+    last_received_at = DateTime(allow_none=True)

@@ -87,6 +87,18 @@ ACTIVITY: dict[str, Any] = {
     "changes": {"location_type": ["video", "phone"]},
     "timestamp": "2025-12-21T09:00:00Z",
 }
+SOURCE: dict[str, Any] = {
+    "id": "019b6a5a-9c40-7e11-b0a2-4d5e6f708192",
+    "name": "Calendly",
+    "provider": "calendly",
+    "signed": True,
+    "create_leads": True,
+    "timezone": "UTC",
+    "mapping": None,
+    "created_at": "2025-12-20T10:00:00Z",
+    "last_received_at": "2025-12-21T09:00:00Z",
+}
+HOOK_URL = "https://meetings.example.com/hooks/calendly_y3k0Fq…"
 CURSOR_PAGINATION: dict[str, Any] = {"limit": 50, "has_more": False, "next_cursor": None}
 STATS: dict[str, Any] = {
     "total": 9,
@@ -109,6 +121,8 @@ EXAMPLES: dict[type[Schema], dict[str, Any]] = {
     schemas.LeadSummary: LEAD_SUMMARY,
     schemas.LeadResponse: LEAD,
     schemas.ActivityResponse: ACTIVITY,
+    schemas.SourceResponse: SOURCE,
+    envelopes.SourceWithUrl: {"url": HOOK_URL},
     envelopes.CursorPagination: CURSOR_PAGINATION,
     envelopes.Stats: STATS,
     envelopes.PagePagination: PAGE_PAGINATION,

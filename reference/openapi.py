@@ -20,7 +20,7 @@ import routes
 from bases import OptionalRequest, Request
 from config.settings import ROOT
 from envelopes import Answer
-from reference.examples import MEETING
+from reference.examples import MEETING, SOURCE
 from reference.shapes import ENUMS, Plugin, example_of, first_sentence, name_of, reference
 from services import errors
 from services.errors import ServiceError
@@ -64,6 +64,7 @@ TAGS = {
     "Meetings": "Log, find and count meetings.",
     "A meeting's life": "Change the state of a meeting. A repeated call changes nothing.",
     "Leads": "The people sold to, and their history.",
+    "Sources": "The addresses of this service that booking systems post to.",
     "Calendars": "Meetings as iCalendar (RFC 5545), for calendar programs.",
     "Service": "The state of the service. No key is needed.",
 }
@@ -150,7 +151,7 @@ class InternalError(ServiceError):
 View = Callable[..., Any]
 
 STARK = "email tony.stark@gmail.com"
-MEETING_ID = MEETING["id"]
+MEETING_ID, SOURCE_ID = MEETING["id"], SOURCE["id"]
 # An example of every error that a caller can receive.
 ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidJson("The body is not JSON: Expecting value at line 1, column 1."),
@@ -159,11 +160,13 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidApiKey(),
     errors.LeadNotFound(STARK),
     errors.MeetingNotFound(MEETING_ID),
+    errors.SourceNotFound(SOURCE_ID),
     errors.NotFound(),
     MethodNotAllowed("DELETE is not possible here."),
     errors.ExternalEventConflict(f"The event is meeting {MEETING_ID} of another lead."),
     errors.ExternalIdConflict("demo-tony-stark"),
     errors.InvalidTransition("cancelled", "completed"),
+    errors.NameTaken("There is a source named 'Calendly' already."),
     errors.PayloadTooLarge(1024 * 1024),
     InternalError(f"A bug. It was logged under request_id {REQUEST_ID}."),
     errors.Unavailable("The database is not available just now. Please try again."),
@@ -279,7 +282,7 @@ class Document:
                 content = {JSON: self.one_or_results(answered, described)}
             words = first_sentence(answered) + (f", when {when}" if when else "")
             made[status] = response(words, content)
-            if described.row:
+            if status == "201" or described.row:
                 name = "Location" if status == "201" else "LocationOfOne"
                 made[status]["headers"]["Location"] = name
         return made
@@ -344,6 +347,8 @@ def tag_of(rule: Any) -> str:
         return "Calendars"
     if rule.rule.startswith("/api/public/leads"):
         return "Leads"
+    if rule.rule.startswith("/api/public/sources"):
+        return "Sources"
     if not rule.rule.startswith("/api/public/meetings"):
         return "Service"
     return "A meeting's life" if "<" in rule.rule and "POST" in rule.methods else "Meetings"

@@ -22,6 +22,7 @@ ENUMS = {
     models.BOOKING_STATUSES: "BookingStatus",
     models.SHOWN_STATUSES: "MeetingStatus",
     models.ACTIVITY_TYPES: "ActivityKind",
+    models.SOURCE_PROVIDERS: "SourceProvider",
 }
 LOCAL_TIME = {
     "type": "string",
@@ -135,10 +136,15 @@ def or_null(shown: dict[str, Any]) -> dict[str, Any]:
 def rules(schema: Request) -> dict[str, Any]:
     """Return the rules about which fields must come together, as JSON Schema."""
     made: dict[str, Any] = {}
+    # Each anyOf is inside an allOf, because generators ignore the properties next to an anyOf.
+    # A single anyOf lists all combinations, because tools merge several anyOf wrongly.
     if schema.EITHER_OR:
-        # A single anyOf lists all combinations, because tools merge several anyOf wrongly. It is
-        # inside an allOf, because generators ignore the properties next to an anyOf.
         made["allOf"] = [{"anyOf": [all_given(names) for names in product(*schema.EITHER_OR)]}]
+    for name, (other, value) in schema.ONLY_WITH.items():
+        given, absent = all_given([name]), {name: {"type": "null"}}
+        given["properties"] |= {other: {"const": value}}
+        others = {"properties": {**absent, other: {"not": {"const": value}}}}
+        made["allOf"] = [{"anyOf": [given, others]}]
     if schema.NEEDS:
         made["dependentSchemas"] = {
             name: {"anyOf": [{"properties": {name: {"type": "null"}}}, all_given(needed)]}

@@ -2,10 +2,10 @@
 
 from flask import Flask
 
-from routes import meetings, leads, calendars, public  # isort: skip  (the order of the document)
+from routes import meetings, leads, sources, calendars, public  # isort: skip  (the order of the document)
 from routes.blueprint import api
 
-__all__ = ["calendars", "leads", "meetings", "public", "register"]
+__all__ = ["calendars", "leads", "meetings", "public", "register", "sources"]
 
 
 def register(app: Flask) -> None:

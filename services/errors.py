@@ -82,6 +82,15 @@ class MeetingNotFound(ServiceError):
         super().__init__(f"No meeting with the id {meeting_id}.")
 
 
+class SourceNotFound(ServiceError):
+    """No source of this client has the id."""
+
+    status, code, title = 404, "source_not_found", "Source not found"
+
+    def __init__(self, source_id: str) -> None:
+        super().__init__(f"No source with the id {source_id}.")
+
+
 class InvalidTransition(ServiceError):
     """The meeting's status does not allow the change."""
 
@@ -125,7 +134,7 @@ class Unavailable(ServiceError):
 
 
 class NameTaken(ServiceError):
-    """The new client, user or meeting type already exists (command line only)."""
+    """Another row of this kind already has the name."""
 
     status, code, title = 409, "name_taken", "Name taken"
 

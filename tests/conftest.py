@@ -63,6 +63,9 @@ class Api:
     def put(self, path: str, **options: Any) -> TestResponse:
         return self.open("PUT", path, **options)
 
+    def delete(self, path: str, **options: Any) -> TestResponse:
+        return self.open("DELETE", path, **options)
+
     def on(self, app: Flask) -> "Api":
         """Return the same caller for another application."""
         return Api(app.test_client(), self.client_id, self.key)

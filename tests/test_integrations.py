@@ -82,7 +82,7 @@ def check(printed, shown, real):
 
 
 def test_every_request_gets_the_response_shown(tmp_path):
-    assert len(EXCHANGES) == 7 + len(CODES)
+    assert len(EXCHANGES) == 8 + len(CODES)
     with serving_demo(tmp_path, DB_TIMEOUT_SECONDS="0.5", LOG_LEVEL="INFO") as (server, demo):
         conversation = Conversation(server, demo["api_key"])
         for request, answer in EXCHANGES:

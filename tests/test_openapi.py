@@ -159,7 +159,15 @@ def test_a_lead_is_valid_by_the_document_exactly_if_the_service_accepts_it(api, 
     assert api.post("/leads", json=body).status_code == (201 if valid else 400)
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("list_")])
+PAGED = [
+    name
+    for name, operation in OPERATIONS.items()
+    if name.startswith("list_")
+    and any(parameter["name"] == "limit" for parameter in operation.get("parameters", ()))
+]
+
+
+@pytest.mark.parametrize("name", PAGED)
 def test_a_list_has_the_limits_that_the_document_states(api, lead, name):
     path = next(
         path

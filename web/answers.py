@@ -42,6 +42,14 @@ def success(**things: Any) -> Response:
     return write_json(200, {"success": True, **things})
 
 
+def created(**things: Any) -> Response:
+    """Respond 201 with `{"success": true, …}`; the first thing is the new row, at `Location`."""
+    response = write_json(201, {"success": True, **things})
+    [row, *_] = things.values()
+    response.headers["Location"] = f"{request.path}/{row['id']}"
+    return response
+
+
 def stored(
     body: Rows,
     results: list[RowResult | ServiceError],
