@@ -22,10 +22,10 @@ HALF_A_PAIR = {
     "description": "Only a booking with both a provider and an event id can be sent again safely."
 }
 LEAD_CREATED = {"description": "No lead had the `lead_email`, so this booking created it."}
-EXISTED = {"description": "A lead with this `external_id` already existed."}
 SHOWN_ONCE = {
     "description": "Give it to the booking system. It contains a secret, and is shown only once."
 }
+EXISTED = {"description": "The lead already existed; it was found by `external_id` or `match`."}
 NEXT = {"description": "The `cursor` of the next page."}
 SHARE = {"minimum": 0, "maximum": 1}
 SHOW_RATE = {**SHARE, "description": "completed / (completed + no_show)"}

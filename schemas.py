@@ -298,10 +298,23 @@ class SourcePatch(SourceRequest):
 # -------------------------------------------------------------------------------------- queries
 
 
+class LeadMatchQuery(Query):
+    """Parameters of POST /leads."""
+
+    match = fields.CommaList(
+        ("email", "phone"),
+        about="Update the lead that has the `email` (in any case), or else the `phone` (compared by"
+        " its digits), instead of creating another; of several, the one updated last. A known"
+        " `external_id` takes precedence.",
+    )
+
+
 class LeadsQuery(Query):
     """Parameters of GET /leads."""
 
     email = fields.Text(254, about="Exactly this email, in any case.")
+    phone = fields.Text(50, about="Exactly this phone, compared by its digits.")
+    external_id = fields.Text(255, about="Exactly this id in your system.")
     search = fields.Text(
         255,
         about="Part of `First Last`, email or phone, in any case. Digits match a phone in any"

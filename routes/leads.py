@@ -10,6 +10,7 @@ from routes.blueprint import api
 from schemas import (
     ActivityResponse,
     HistoryQuery,
+    LeadMatchQuery,
     LeadMeetingsQuery,
     LeadPatch,
     LeadRequest,
@@ -37,17 +38,18 @@ def list_lead_meetings(lead_id: UUID) -> Response:
     {201: "new", 200: "updated"},
     LeadSaved,
     body=LeadRequest,
+    query=LeadMatchQuery,
     row=StoredLead,
     raises=(Unavailable,),
 )
 def create_lead() -> Response:
     """Create a lead, or update the one with its external_id; or an array of them.
 
-    Any other key becomes part of `metadata`. Without an `external_id` every call creates a lead,
-    even if the email already exists.
+    Any other key becomes part of `metadata`. Without an `external_id` and `match`, every call
+    creates a lead, even if the email already exists.
     """
-    body = load_rows(LeadRequest)
-    results = leads.save(g.client_id, body.rows)
+    body = load_rows(LeadRequest, LeadMatchQuery)
+    results = leads.save(g.client_id, body.rows, body.query.get("match"))
     return stored(body, results, "lead", LeadResponse, mark_existed)
 
 

@@ -157,5 +157,6 @@ def test_a_route_loads_the_schemas_that_its_decorator_names(path):
         for described in [d for d in decorators if call_of(d, "answers")]:
             named = {k.value.id for k in described.keywords if k.arg in ("body", "query")}
             loads = ("load", "load_partly", "load_rows", "load_query")
-            loaded = {n.args[0].id for n in ast.walk(node) if call_of(n, *loads)}
+            calls = [n for n in ast.walk(node) if call_of(n, *loads)]
+            loaded = {argument.id for call in calls for argument in call.args}
             assert loaded == named, node.name

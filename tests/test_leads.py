@@ -365,6 +365,35 @@ class TestList:
         assert len(self.found(api, email="")) == 2
 
     @pytest.mark.parametrize(
+        ("phone", "found"),
+        [("12129704133", True), (" +1-212 970.4133", True), ("2129704133", False), ("+", False),
+         ("none", False), ("", True)],
+    )  # fmt: skip
+    def test_leads_are_found_by_the_digits_of_their_phone(self, api, lead, phone, found):
+        assert self.found(api, phone=phone) == (["Tony"] if found else [])
+
+    def test_a_phone_without_digits_finds_no_lead_without_a_phone(self, api):
+        api.new_lead()
+        api.new_lead(phone="unknown")
+
+        assert self.found(api, phone="unknown") == []
+
+    def test_leads_are_found_by_their_exact_external_id(self, api, lead):
+        api.new_lead(first_name="Pepper", external_id="CRM-1")
+
+        assert self.found(api, external_id="CRM-1") == ["Pepper"]
+        assert self.found(api, external_id="crm-1") == []
+        assert self.found(api, external_id="CRM-1", phone="5") == []
+
+    def test_another_clients_lead_is_not_found(self, api, lead, stranger):
+        api.patch(f"/leads/{lead['id']}", json={"external_id": "CRM-1"})
+
+        for name, value in (("email", lead["email"]), ("phone", lead["phone"]),
+                            ("external_id", "CRM-1"), ("search", "tony")):  # fmt: skip
+            assert self.found(api, **{name: value}) == ["Tony"]
+            assert self.found(stranger, **{name: value}) == []
+
+    @pytest.mark.parametrize(
         ("search", "found"),
         [
             ("tony", True),

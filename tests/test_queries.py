@@ -8,6 +8,7 @@ import pytest
 from conftest import booking, using
 
 from database import db
+from database.queries import Compiled
 from models import Activity, ExternalEvent, Meeting, new_id
 from services import bookings, clients, leads, meetings, timeline, users
 from services.results import Loaded
@@ -54,7 +55,7 @@ def _seed(leads_count, meetings_count):
     statuses = ["scheduled"] * 97 + ["cancelled", "completed", "no_show"]
     people = []
     for n in range(leads_count):
-        given = {"first_name": f"Lead {n}", "email": f"lead{n}@example.com"}
+        given = {"first_name": f"Lead {n}", "email": f"lead{n}@example.com", "phone": f"{n}"}
         people.append(leads._new_lead(owner, Loaded(given, {})))
         people[-1].updated_at = now + timedelta(seconds=n)
     booked = []
@@ -126,6 +127,8 @@ def explain(kind, app, database_url):
         "lead_id": lead_id,
         "lead_email": "lead7@example.com",
         "email_keys": ["lead7@example.com"] * 9,
+        "phone_digits": ["7"] * 9,
+        "most": 1,
         "ids": [new_id()] * 9,
         "event_ids": ["a"] * 9,
         "external_ids": ["a"] * 9,
@@ -249,6 +252,10 @@ class TestPlans:
             (leads.latest_leads_by_email, "leads_email_key_client_id"),
             (leads.latest_leads_by_email, PRIMARY + "leads"),
             (leads.leads_by_id, PRIMARY + "leads"),
+            (leads.leads_by_keys_locked, "leads_external_id_client_id"),
+            (leads.leads_by_keys_locked, "leads_email_key_client_id"),
+            (leads.leads_by_keys_locked, "leads_phone_digits"),
+            (leads.leads_by_keys_locked, PRIMARY + "leads"),
             (bookings.owners_locked, PRIMARY + "external_events"),
             (bookings.owners_locked, PRIMARY + "meetings"),
             (bookings.owner_of_pair, PRIMARY + "external_events"),
@@ -272,6 +279,7 @@ class TestPlans:
             leads.lead_by_id,
             leads.latest_leads_by_email,
             leads.leads_by_external_id_locked,
+            leads.leads_by_keys_locked,
             bookings.owners_locked,
             bookings.owner_of_pair,
             meetings.meeting_by_id,
@@ -284,6 +292,23 @@ class TestPlans:
         plan = explain(query, client_id=new_id())
 
         assert not re.search(OF_ALL, plan), plan
+
+    @pytest.mark.parametrize(
+        ("field", "index"),
+        [
+            ("email", "leads_email_key_client_id"),
+            ("external_id", "leads_external_id_client_id"),
+            ("phone", "leads_phone_digits"),
+        ],
+    )
+    def test_a_lead_is_found_by_an_index_on_what_names_it(self, explain, field, index):
+        query = {field: "7", "limit": 50, "page": 0}
+
+        for client in ({}, {"client_id": new_id()}):
+            plan = explain(Compiled(lambda client_id: leads._page(client_id, query)), **client)
+
+            assert index in plan, plan
+            assert not re.search(f"{WHOLE_TABLE}|{OF_ALL}", plan), plan
 
     @pytest.mark.parametrize("selective", sorted(meetings.SELECTIVE))
     @pytest.mark.parametrize("more", [None, "starts_after", "updated_after", "settled_before"])

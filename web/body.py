@@ -25,10 +25,11 @@ instance: Any = cache(lambda schema: schema())  # the one instance of a schema c
 
 
 class Rows(NamedTuple):
-    """The rows of a body: one for an object, or those of an array."""
+    """The rows of a body, one for an object or those of an array, and the request's query."""
 
     is_array: bool
     rows: list[Loaded]
+    query: dict[str, Any]
 
 
 def load(schema: type[Request]) -> dict[str, Any]:
@@ -50,19 +51,21 @@ def load_partly(schema: type[Request]) -> Loaded:
     """
     raw = read_body(BODY_BYTES).removeprefix(codecs.BOM_UTF8)
     is_absent = not raw.strip() and issubclass(schema, OptionalRequest)
-    return _load_single(schema, {} if is_absent else parse_json(raw))
+    valid, wrong = load_object(instance(schema), {} if is_absent else parse_json(raw))
+    return Loaded(valid, _load_query(Query).wrong | wrong)
 
 
-def load_rows(schema: type[Request]) -> Rows:
-    """Load the request's body, an object or an array of objects, each as far as it is valid.
+def load_rows(schema: type[Request], query_schema: type[Query] = Query) -> Rows:
+    """Load the request's query, and its body, an object or an array, each as far as it is valid.
 
     Raises PayloadTooLarge, InvalidJson, and InvalidRequest for an array of a wrong length, or one
-    sent with query parameters; those of an object are among its faults.
+    sent with an invalid query; the faults of an object's query are among its own.
     """
     body = parse_json(read_body(ARRAY_BYTES))
+    query, wrong = _load_query(query_schema)
     if not isinstance(body, list):
-        return Rows(False, [_load_single(schema, body)])
-    wrong = _query_faults()
+        valid, own_wrong = load_object(instance(schema), body)
+        return Rows(False, [Loaded(valid, wrong | own_wrong)], query)
     if not 1 <= len(body) <= ARRAY_ROWS:
         wrong["body"] = [f"Must hold 1 to {ARRAY_ROWS} objects, not {len(body)}."]
     if wrong:
@@ -70,7 +73,7 @@ def load_rows(schema: type[Request]) -> Rows:
     rows: list[Loaded] = []
     for part in in_turns(body, ROWS_A_TURN):
         rows += [load_object(instance(schema), item) for item in part]
-    return Rows(True, rows)
+    return Rows(True, rows, query)
 
 
 def load_query(schema: type[Query]) -> dict[str, Any]:
@@ -92,18 +95,9 @@ def load_object(schema: Schema, body: Any) -> Loaded:
         return Loaded(valid, error.normalized_messages())
 
 
-def _load_single(schema: type[Request], body: Any) -> Loaded:
-    loaded = load_object(instance(schema), body)
-    if request.query_string:
-        return Loaded(loaded.valid, _query_faults() | loaded.wrong)
-    return loaded
-
-
-def _query_faults() -> dict[Any, Any]:
-    return _load_query(Query).wrong if request.query_string else {}
-
-
 def _load_query(schema: type[Query]) -> Loaded:
+    if not request.query_string:  # reading it takes time, and most requests have none
+        return load_object(instance(schema), {})
     given: dict[str, Any] = {name: values[-1] for name, values in request.args.lists()}
     given.pop("verbose", None)  # Nexor callers send it
     return load_object(instance(schema), given)
