@@ -105,7 +105,12 @@ PROPERTIES: dict[str, Callable[[Any], Any]] = {
     "last_received_at": attrgetter("last_received_at"),
 }
 # Caller's name → the column that holds the id of another row.
-KEYS = {"lead_id": "lead", "meeting_type_id": "meeting_type", "meeting_id": "meeting"}
+KEYS = {
+    "lead_id": "lead",
+    "meeting_type_id": "meeting_type",
+    "meeting_id": "meeting",
+    "source_id": "source",
+}
 
 
 def _constant(constant: Any, row: Any) -> Any:

@@ -4,7 +4,7 @@ The routes build their responses without these schemas. The tests check every re
 receive against the document that is built from them.
 """
 
-from marshmallow.fields import Boolean, Constant, Float, Integer, List, Nested, String
+from marshmallow.fields import Boolean, Constant, Dict, Float, Integer, List, Nested, Raw, String
 from marshmallow.validate import Length, OneOf, Range
 
 from bases import ResponseSchema
@@ -14,6 +14,7 @@ from schemas import (
     LeadSummary,
     MeetingItem,
     MeetingResponse,
+    ReceiptResponse,
     SourceResponse,
 )
 
@@ -26,6 +27,7 @@ SHOWN_ONCE = {
     "description": "Give it to the booking system. It contains a secret, and is shown only once."
 }
 EXISTED = {"description": "The lead already existed; it was found by `external_id` or `match`."}
+BY_OUTCOME = {"description": "Outcome → number of receipts."}
 NEXT = {"description": "The `cursor` of the next page."}
 SHARE = {"minimum": 0, "maximum": 1}
 SHOW_RATE = {**SHARE, "description": "completed / (completed + no_show)"}
@@ -178,3 +180,40 @@ class StoredMeeting(StoredRow, MeetingLogged):
 
 class StoredLead(StoredRow, LeadSaved):
     """A row of an array that was created or updated."""
+
+
+class HookProbed(Answer):
+    """The address exists."""
+
+
+class ReceiptAnswer(Answer):
+    """The receipt of a payload."""
+
+    receipt = Nested(ReceiptResponse)
+
+
+class ReceiptWithPayload(ReceiptResponse):
+    """A receipt with the payload as it was sent."""
+
+    payload = Raw()
+
+
+class ReceiptDetail(Answer):
+    """One receipt, with its payload."""
+
+    receipt = Nested(ReceiptWithPayload)
+
+
+class ReceiptPage(Answer):
+    """A page of receipts."""
+
+    receipts = List(Nested(ReceiptResponse))
+    pagination = Nested(CursorPagination)
+
+
+class ReceiptsRetried(Answer):
+    """How many receipts were processed again, with what outcome, and how many are left."""
+
+    retried = Integer(validate=Range(0))
+    outcomes = Dict(values=Integer(validate=Range(1)), metadata=BY_OUTCOME)
+    left = Integer(validate=Range(0))

@@ -34,6 +34,7 @@ LOCATION_TYPES = ("video", "phone", "in_person")
 # The orders in which meetings can be listed.
 MEETING_ORDERS = ("starts_at", "-starts_at", "updated_at")
 LATEST_START = "-starts_at"
+LATEST_RECEIVED = "-received_at"  # the order of receipts
 ACTIVITY_TYPES = (
     "lead_created",
     "lead_updated",
@@ -550,8 +551,8 @@ class Receipt(Table):
     outcome = CharField(16)
     message = TextField()
     details = JsonField(null=True)  # field → sentences
-    meeting_id = IdField(null=True)
-    lead_id = IdField(null=True)
+    meeting = IdField(null=True, column_name="meeting_id")
+    lead = IdField(null=True, column_name="lead_id")
     lead_email = CharField(254, null=True)
     email_key = TextField(null=True)  # the email in lower case, for look-ups
     # The booking that it is about, for an unmatched receipt.
@@ -571,7 +572,7 @@ class Receipt(Table):
         )
 
 
-Receipt.add_index(Receipt.lead_id, where=Receipt.lead_id.is_null(False), name="receipts_of_lead")
+Receipt.add_index(Receipt.lead, where=Receipt.lead.is_null(False), name="receipts_of_lead")
 for column in (Receipt.email_key, Receipt.external_event_id, Receipt.previous_event_id):
     Receipt.add_index(
         column, where=Receipt.outcome == "unmatched", name=f"receipts_waiting_{column.name}"

@@ -26,9 +26,11 @@ from models import (
     ACTIVITY_TYPES,
     BOOKING_STATUSES,
     CHANNEL,
+    LATEST_RECEIVED,
     LATEST_START,
     LOCATION_TYPES,
     MEETING_ORDERS,
+    RECEIPT_OUTCOMES,
     SHOWN_STATUSES,
     SOURCE_PROVIDERS,
 )
@@ -295,6 +297,24 @@ class SourcePatch(SourceRequest):
         exclude = ("provider",)
 
 
+class RetryRequest(Request):
+    """Which receipts to process again; at least one of the fields."""
+
+    EXAMPLE = {"outcome": "unmatched"}
+
+    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")
+    source_id = fields.Id()
+    lead_email = fields.Text(254)
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Require a filter, and leave out those that are null."""
+        for name in [name for name, value in valid.items() if value is None]:
+            del valid[name]
+        if any(given.get(name) is not None for name in self.load_fields):
+            return {}
+        return {"outcome": ["Required unless source_id or lead_email is given."]}
+
+
 # -------------------------------------------------------------------------------------- queries
 
 
@@ -358,6 +378,21 @@ class MeetingFilters(Query):
     starts_after = fields.Instant(about="Inclusive.")
     starts_before = fields.Instant(about="Exclusive.")
     updated_after = fields.Instant(about="Inclusive.")
+
+
+class ReceiptsQuery(Query):
+    """Parameters of GET /receipts, which has a fixed order."""
+
+    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")
+    source_id = fields.Id()
+    lead_email = fields.Text(254)
+    received_after = fields.Instant(about="Inclusive.")
+    limit = fields.Integer(1, 200, load_default=50)
+    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Refuse a cursor of another list."""
+        return cursor_faults({"order": LATEST_RECEIVED, **valid})
 
 
 class CalendarQuery(Query):
@@ -516,3 +551,20 @@ class SourceResponse(ResponseSchema):
     mapping = Dict(allow_none=True)
     created_at = DateTime()
     last_received_at = DateTime(allow_none=True)
+
+
+class ReceiptResponse(ResponseSchema):
+    """What arrived at a source, and what became of it."""
+
+    id = UUID()
+    source_id = UUID()
+    provider = String(validate=OneOf(SOURCE_PROVIDERS))
+    event = String(allow_none=True, metadata={"description": "As its provider names it."})
+    outcome = String(validate=OneOf(RECEIPT_OUTCOMES))
+    message = String(metadata={"description": "A sentence for a person."})
+    details = Dict(allow_none=True, metadata={"description": "Field → what was repaired or wrong."})
+    meeting_id = UUID(allow_none=True)
+    lead_id = UUID(allow_none=True)
+    lead_email = String(allow_none=True)
+    received_at = DateTime()
+    attempts = Integer(validate=Range(1))

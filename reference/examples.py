@@ -98,6 +98,21 @@ SOURCE: dict[str, Any] = {
     "created_at": "2025-12-20T10:00:00Z",
     "last_received_at": "2025-12-21T09:00:00Z",
 }
+RECEIPT: dict[str, Any] = {
+    "id": "019b6a5c-5d60-7d5f-a1c3-6a1f0c1b7a22",
+    "source_id": SOURCE["id"],
+    "provider": "calendly",
+    "event": "invitee.created",
+    "outcome": "logged",
+    "message": "Logged a new meeting.",
+    "details": {"host_email": ["No active user of yours has this email. Left out."]},
+    "meeting_id": MEETING["id"],
+    "lead_id": MEETING["lead_id"],
+    "lead_email": "tony.stark@gmail.com",
+    "received_at": "2025-12-20T12:00:00Z",
+    "attempts": 1,
+}
+PAYLOAD = {"event": "invitee.created", "payload": {"email": "tony.stark@gmail.com"}}
 HOOK_URL = "https://meetings.example.com/hooks/calendly_y3k0Fq…"
 CURSOR_PAGINATION: dict[str, Any] = {"limit": 50, "has_more": False, "next_cursor": None}
 STATS: dict[str, Any] = {
@@ -122,6 +137,9 @@ EXAMPLES: dict[type[Schema], dict[str, Any]] = {
     schemas.LeadResponse: LEAD,
     schemas.ActivityResponse: ACTIVITY,
     schemas.SourceResponse: SOURCE,
+    schemas.ReceiptResponse: RECEIPT,
+    envelopes.ReceiptWithPayload: {**RECEIPT, "payload": PAYLOAD},
+    envelopes.ReceiptsRetried: {"retried": 3, "outcomes": {"logged": 2, "unmatched": 1}, "left": 0},
     envelopes.SourceWithUrl: {"url": HOOK_URL},
     envelopes.CursorPagination: CURSOR_PAGINATION,
     envelopes.Stats: STATS,

@@ -20,7 +20,7 @@ import routes
 from bases import OptionalRequest, Request
 from config.settings import ROOT
 from envelopes import Answer
-from reference.examples import MEETING, SOURCE
+from reference.examples import MEETING, RECEIPT, SOURCE
 from reference.shapes import ENUMS, Plugin, example_of, first_sentence, name_of, reference
 from services import errors
 from services.errors import ServiceError
@@ -65,6 +65,7 @@ TAGS = {
     "A meeting's life": "Change the state of a meeting. A repeated call changes nothing.",
     "Leads": "The people sold to, and their history.",
     "Sources": "The addresses of this service that booking systems post to.",
+    "Receipts": "What arrived from booking systems, and what became of it.",
     "Calendars": "Meetings as iCalendar (RFC 5545), for calendar programs.",
     "Service": "The state of the service. No key is needed.",
 }
@@ -112,7 +113,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Retry-After": {
         "description": "Seconds to wait before trying again.",
         "required": True,
-        "schema": {"type": "string", "enum": ["1"]},
+        "schema": {"type": "string", "enum": ["1", "60"]},
     },
 }
 OWN_REQUEST_ID: dict[str, Any] = {
@@ -158,9 +159,11 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidRequest({"ends_at": ["Required unless duration_minutes is given."]}),
     errors.MissingApiKey(),
     errors.InvalidApiKey(),
+    errors.InvalidSignature(),
     errors.LeadNotFound(STARK),
     errors.MeetingNotFound(MEETING_ID),
     errors.SourceNotFound(SOURCE_ID),
+    errors.ReceiptNotFound(RECEIPT["id"]),
     errors.NotFound(),
     MethodNotAllowed("DELETE is not possible here."),
     errors.ExternalEventConflict(f"The event is meeting {MEETING_ID} of another lead."),
@@ -169,6 +172,7 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.NameTaken("There is a source named 'Calendly' already."),
     errors.PayloadTooLarge(1024 * 1024),
     InternalError(f"A bug. It was logged under request_id {REQUEST_ID}."),
+    errors.TryAgainLater("The database is not available just now. Please try again."),
     errors.Unavailable("The database is not available just now. Please try again."),
 )
 
@@ -347,7 +351,9 @@ def tag_of(rule: Any) -> str:
         return "Calendars"
     if rule.rule.startswith("/api/public/leads"):
         return "Leads"
-    if rule.rule.startswith("/api/public/sources"):
+    if rule.rule.startswith("/api/public/receipts"):
+        return "Receipts"
+    if rule.rule.startswith(("/api/public/sources", "/hooks")):
         return "Sources"
     if not rule.rule.startswith("/api/public/meetings"):
         return "Service"
@@ -413,7 +419,7 @@ def refusal(met: list[ServiceError]) -> dict[str, Any]:
     content = {JSON: {"schema": schema if len(met) > 1 else schema["oneOf"][0]}}
     content[JSON]["examples"] = examples
     made = response(". Or: ".join(first_sentence(type(error)) for error in met), content)
-    if met[0].status == 503:
+    if met[0].retry_after_seconds is not None:
         made["headers"]["Retry-After"] = "Retry-After"
     return made
 

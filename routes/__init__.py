@@ -2,16 +2,27 @@
 
 from flask import Flask
 
-from routes import meetings, leads, sources, calendars, public  # isort: skip  (the order of the document)
+from routes import meetings, leads, sources, receipts, calendars, hooks, public  # isort: skip  (the order of the document)
 from routes.blueprint import api
 
-__all__ = ["calendars", "leads", "meetings", "public", "register", "sources"]
+__all__ = [
+    "calendars",
+    "hooks",
+    "leads",
+    "meetings",
+    "public",
+    "receipts",
+    "register",
+    "sources",
+]
 
 
 def register(app: Flask) -> None:
     """Add every route to an application."""
     app.add_url_rule("/healthz", view_func=public.healthz)
     app.add_url_rule("/readyz", view_func=public.readyz)
+    app.add_url_rule("/hooks/<token>", view_func=hooks.probe_hook)
+    app.add_url_rule("/hooks/<token>", view_func=hooks.receive_hook, methods=["POST"])
     app.add_url_rule("/feeds/<token>.ics", view_func=calendars.get_feed)
     app.add_url_rule("/openapi.json", view_func=public.get_openapi)
     app.add_url_rule("/docs", view_func=public.get_docs)

@@ -17,6 +17,7 @@ from schemas import (
     LeadResponse,
     LeadsQuery,
     LeadSummary,
+    MeetingItem,
 )
 from services import leads, meetings, timeline
 from services.errors import ExternalIdConflict, LeadNotFound, Unavailable
@@ -30,7 +31,9 @@ from web.describe import answers
 def list_lead_meetings(lead_id: UUID) -> Response:
     """List the lead's meetings, latest start first."""
     query = load_query(LeadMeetingsQuery)
-    return page(query, *meetings.list_of_lead(g.client_id, str(lead_id), query))
+    return page(
+        "meetings", MeetingItem, query, *meetings.list_of_lead(g.client_id, str(lead_id), query)
+    )
 
 
 @api.post("/leads")

@@ -69,7 +69,7 @@ def list_meetings() -> Response:
     `has_more` is false and then polls from the last row misses no change.
     """
     query = load_query(MeetingsQuery)
-    return page(query, *meetings.list_meetings(g.client_id, query))
+    return page("meetings", MeetingItem, query, *meetings.list_meetings(g.client_id, query))
 
 
 @api.get("/meetings/stats")

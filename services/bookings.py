@@ -11,9 +11,8 @@ from services import leads, meeting_types, meetings, users, waiting
 from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
 from services.results import Details, Loaded, Result, RowResult
 from services.timeline import ChangeSet, insert_activities
+from services.waiting import Pair
 from times import format_instant, utc_now
-
-Pair = tuple[str, str]  # provider and event id, which name one meeting
 
 NO_VALUES = dict.fromkeys(Meeting._meta.fields)  # of a new meeting, before any is set
 
@@ -102,7 +101,10 @@ def log(client_id: str, rows: list[Loaded]) -> list[Result]:
 
 @transaction
 def _log(client_id: str, rows: list[Loaded]) -> list[Result]:
-    return Batch(client_id, rows).log()
+    batch = Batch(client_id, rows)
+    results = batch.log()
+    waiting.release(client_id, email_keys=batch.new_email_keys, pairs=batch.met_pairs)
+    return results
 
 
 _log_together: GroupCommit[Loaded, Result] = GroupCommit(_log)
@@ -122,6 +124,27 @@ def claim(client_id: str, pairs: dict[Pair, str]) -> int:
         for pair in sorted(pairs)
     ]
     return insert_unless_taken(events)
+
+
+def find_meeting_of_pair(client_id: str, pair: Pair) -> Meeting | None:
+    """Return the meeting that a pair names now or named before, or None."""
+    events = owners(client_id=client_id, event_ids=[pair[1]])
+    return next((event.meeting for event in events if event.provider == pair[0]), None)
+
+
+def await_pairs(client_id: str, pairs: list[Pair]) -> None:
+    """Mark the pairs that name no meeting as awaited by an unmatched receipt.
+
+    A transaction that gives such a pair to a meeting then sees that a receipt waits for it. This
+    waits for transactions that are just doing so; look for the meeting again afterwards.
+    """
+    events = [
+        ExternalEvent.of(
+            {"client": client_id, "provider": provider, "event_id": event_id, "meeting": None}
+        )
+        for provider, event_id in sorted(pairs)
+    ]
+    insert_unless_taken(events)
 
 
 class Booking:
@@ -231,6 +254,25 @@ def _lock_leads_to_create(client_id: str, bookings: list[Booking]) -> None:
         booking.lead, booking.is_lead_known = lead, True
 
 
+def lead_fault(client_id: str, given: dict[str, Any], meeting: Meeting) -> ServiceError | None:
+    """The error if a booking whose pair names a meeting does not name the meeting's lead."""
+    meeting.lead = leads.find(client_id, meeting.lead_id)
+    [lead] = leads.find_named(client_id, [given])
+    return _lead_fault(Booking(Loaded(given, {}), lead, None, None), lead, meeting)
+
+
+def _lead_fault(booking: Booking, lead: Lead | None, meeting: Meeting) -> ServiceError | None:
+    if booking.names_lead_of(meeting):
+        return None
+    if lead is None:
+        return LeadNotFound(leads.naming(booking.given))
+    if lead.id == meeting.lead_id:
+        return None
+    return ExternalEventConflict(
+        f"{' / '.join(booking.pairs[-1])} already belongs to another lead, as meeting {meeting.id}."
+    )
+
+
 class Batch:
     """The bookings that one transaction logs.
 
@@ -256,7 +298,6 @@ class Batch:
             # without a lock it writes nothing, and its commit does not wait for the disk.
             results = self._decide_all(owners_locked)
         self._write()
-        self._release_receipts()
         return results
 
     def _claim_pairs(self) -> None:
@@ -352,19 +393,13 @@ class Batch:
         owner_ids: list[str | None],
     ) -> ServiceError | None:
         """The error if a booking is not a replay of the meeting that one of its pairs names."""
-        if not booking.names_lead_of(meeting):
-            if lead is None:
-                return LeadNotFound(leads.naming(booking.given))
-            if lead.id != meeting.lead_id:
-                return ExternalEventConflict(
-                    f"{' / '.join(booking.pairs[-1])} already belongs to another lead,"
-                    f" as meeting {meeting.id}."
-                )
+        if error := _lead_fault(booking, lead, meeting):
+            return error
         if all(owner_ids) and len(set(owner_ids)) > 1:
             (_, previous), (_, event_id) = booking.pairs
             return ExternalEventConflict(
-                f"{previous} and {event_id} already name two meetings;"
-                f" {event_id} is meeting {meeting.id}."
+                f"{previous} and {event_id} already name two meetings:"
+                f" {previous} is meeting {owner_ids[0]}, {event_id} is meeting {meeting.id}."
             )
         return None
 
@@ -434,9 +469,12 @@ class Batch:
                 give_pair.run(**key, meeting_id=owner_id)
         insert_activities(self.changes.activities)
 
-    def _release_receipts(self) -> None:
-        """Process the receipts again that waited for these meetings and leads."""
-        pairs = self.awaited & self.owners.keys()
-        if pairs or self.new_leads:
-            new_keys = [str(email_key) for email_key in self.new_leads]
-            waiting.release(self.client_id, email_keys=new_keys, pairs=pairs)
+    @property
+    def new_email_keys(self) -> set[str]:
+        """The emails, in lower case, of the leads that the bookings created."""
+        return {str(email_key) for email_key in self.new_leads}
+
+    @property
+    def met_pairs(self) -> set[Pair]:
+        """The pairs that receipts waited for and that meetings have now."""
+        return self.awaited & self.owners.keys()

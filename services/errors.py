@@ -11,6 +11,7 @@ class ServiceError(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
+    retry_after_seconds: ClassVar[int | None] = None  # for an error that passes by itself
 
     def __init__(self, message: str, details: dict[Any, Any] | None = None) -> None:
         super().__init__(message)
@@ -55,6 +56,15 @@ class InvalidApiKey(ServiceError):
         super().__init__("The provided API key is not valid")
 
 
+class InvalidSignature(ServiceError):
+    """The signature of a webhook is missing or wrong."""
+
+    status, code, title = 401, "invalid_signature", "Invalid signature"
+
+    def __init__(self) -> None:
+        super().__init__("The signature is missing or does not match the source's signing secret.")
+
+
 class NotFound(ServiceError):
     """The path does not exist."""
 
@@ -89,6 +99,15 @@ class SourceNotFound(ServiceError):
 
     def __init__(self, source_id: str) -> None:
         super().__init__(f"No source with the id {source_id}.")
+
+
+class ReceiptNotFound(ServiceError):
+    """No receipt of this client has the id."""
+
+    status, code, title = 404, "receipt_not_found", "Receipt not found"
+
+    def __init__(self, receipt_id: str) -> None:
+        super().__init__(f"No receipt with the id {receipt_id}.")
 
 
 class InvalidTransition(ServiceError):
@@ -131,6 +150,14 @@ class Unavailable(ServiceError):
     """The database does not respond in time or lacks a migration; a later retry may succeed."""
 
     status, code, title = 503, "unavailable", "Service unavailable"
+    retry_after_seconds = 1
+
+
+class TryAgainLater(Unavailable):
+    """The same for GoHighLevel's webhooks: GoHighLevel repeats a request only after a 429."""
+
+    status = 429
+    retry_after_seconds = 60
 
 
 class NameTaken(ServiceError):

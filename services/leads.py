@@ -150,11 +150,6 @@ def email_key(booking: dict[str, Any]) -> str | None:
     return email.lower() if email else None
 
 
-def email_lock(client_id: str, email_key: str) -> str:
-    """Return the name to lock (`db.lock_names`) so that no lead gets an email meanwhile."""
-    return f"{client_id} email {email_key}"
-
-
 def of_booking(client_id: str, booking: dict[str, Any]) -> Lead:
     """Make the lead of a booking whose email no lead has; the caller inserts it."""
     email = booking["lead_email"]

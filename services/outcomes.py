@@ -1,12 +1,12 @@
 """Changes of a meeting's state: confirm, cancel, complete, mark missed, reopen, reschedule."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from database import transaction
-from models import Meeting
+from models import SHOWN_STATUSES, Meeting
 from services import bookings, meetings, timeline
 from services.errors import (
     ExternalEventConflict,
@@ -97,6 +97,12 @@ REOPEN = Transition(
     "meeting_reopened",
     lambda given, now: {**NO_OUTCOME, "status": "scheduled", "confirmed_by_lead": False},
 )
+# A booking system takes its no-show back; the service may know better by now.
+UNDO_NO_SHOW = replace(
+    REOPEN,
+    begins_in=frozenset({"no_show"}),
+    done_in=frozenset(SHOWN_STATUSES) - {"no_show"},
+)
 
 
 def confirm(client_id: str, meeting_id: str) -> RowResult:
@@ -125,6 +131,11 @@ def mark_no_show(client_id: str, meeting_id: str, given: Given) -> RowResult:
 def reopen(client_id: str, meeting_id: str) -> RowResult:
     """Make a meeting scheduled and unconfirmed again; raises MeetingNotFound."""
     return _carry_out(REOPEN, client_id, meeting_id, {})
+
+
+def undo_no_show(client_id: str, meeting_id: str) -> RowResult:
+    """Reopen a meeting if it is a no-show, and leave it alone otherwise; raises MeetingNotFound."""
+    return _carry_out(UNDO_NO_SHOW, client_id, meeting_id, {})
 
 
 @transaction

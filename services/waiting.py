@@ -1,9 +1,31 @@
-"""Receipts that wait for a lead or a booking: stub."""
+"""Unmatched receipts wait until a lead gets their email, or until their booking is logged.
 
-from collections.abc import Iterable
+`services/intake.py` processes them. It uses the services that call `release`, so it registers
+itself here instead of being imported.
+"""
+
+from collections.abc import Callable, Collection
+
+Pair = tuple[str, str]  # provider and event id, which name one meeting
+Process = Callable[[str, Collection[str], Collection[Pair]], None]
+
+_processes: list[Process] = []
+
+
+def processes_receipts(process: Process) -> Process:
+    """Decorate the function that processes receipts again: it takes client, emails and pairs."""
+    _processes.append(process)
+    return process
 
 
 def release(
-    client_id: str, *, email_keys: Iterable[str] = (), pairs: Iterable[tuple[str, str]] = ()
+    client_id: str, *, email_keys: Collection[str] = (), pairs: Collection[Pair] = ()
 ) -> None:
-    """Process the unmatched receipts again that wait for one of these emails or pairs."""
+    """Process the unmatched receipts again that wait for one of these emails or pairs.
+
+    To be called at the end of the transaction that gave a lead an email (in lower case), or gave a
+    meeting a pair that was awaited.
+    """
+    if email_keys or pairs:
+        for process in _processes:
+            process(client_id, email_keys, pairs)

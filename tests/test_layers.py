@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "routes": {"routes", "web", "services"} | CATALOGUE,
     "web": {"web", "services", "config"} | CATALOGUE,
     "web/answers.py": {"web", "services", "models", "times"} | CATALOGUE,
-    "web/body.py": {"services", "scheduling"} | CATALOGUE,
+    "web/body.py": {"services", "scheduling", "decoding"} | CATALOGUE,
     "cli": {"cli", "fields", "schemas", "services", "models", "database", "times"},
     "envelopes.py": {"bases", "schemas"},
     "schemas.py": {"bases", "fields", "models", "times"},
@@ -31,10 +31,12 @@ MAY_IMPORT = {
     "services/providers": {"services", "models", "times"},
     "services/providers/events.py": {"fields"},  # which characters a text may hold
     "services/providers/generic.py": {"services", "schemas", "fields", "models"},  # targets
+    "services/intake.py": {"services", "models", "database", "scheduling", "times", "decoding"},
     "services/errors.py": set(),
     "services/results.py": {"services"},
     "models.py": {"database"},
     "times.py": set(),
+    "decoding.py": set(),
     "database": {"database", "scheduling"},
     "scheduling.py": set(),
     "config": {"config"},

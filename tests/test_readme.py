@@ -46,7 +46,7 @@ CURLS = re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE)
 
 
 def test_every_curl_works_as_pasted(api, lead):
-    """The lines run in order, with real values in place of $LEAD, $MEETING and $SOURCE."""
+    """The lines run in order, with real values in place of $LEAD and the like."""
     values = {"$KEY": api.key, "$LEAD": lead["id"]}
     for line in CURLS:
         for name, value in values.items():
@@ -61,13 +61,15 @@ def test_every_curl_works_as_pasted(api, lead):
         answer = api.http.open(path, method=method, data=data, headers=headers)
 
         assert answer.status_code in (200, 201), (line, answer.text)
-        for noun in {"meeting", "source"} & set(answer.json or ()):
+        if answer.json and "url" in answer.json:
+            values["$TOKEN"] = answer.json["url"].rpartition("/")[2]
+        for noun in {"meeting", "source", "receipt"} & set(answer.json or ()):
             values.setdefault(f"${noun.upper()}", answer.json[noun]["id"])
 
 
 def test_every_endpoint_has_a_curl_example(app):
     shown = {
-        re.sub(r"\$(LEAD|MEETING|SOURCE)", "{}", re.sub(r"\?.*", "", url))
+        re.sub(r"\$(LEAD|MEETING|SOURCE|RECEIPT|TOKEN)", "{}", re.sub(r"\?.*", "", url))
         for url in re.findall(r"http://127\.0\.0\.1:8000([^\s\"]+)", "\n".join(CURLS))
     }
     endpoints = {re.sub("<[^>]*>", "{}", rule.rule) for rule in app.url_map.iter_rules()}

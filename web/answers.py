@@ -12,8 +12,8 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from bases import ResponseSchema
 from fields import write_cursor
-from models import SHOWN_STATUSES
-from schemas import PAIR, MeetingItem
+from models import SHOWN_STATUSES, Receipt
+from schemas import PAIR, MeetingItem, ReceiptResponse
 from services import health
 from services.errors import ServiceError
 from services.results import RowResult
@@ -104,14 +104,23 @@ def changed(result: RowResult) -> Response:
     return success(meeting={**shown, **idempotent}, **idempotent)
 
 
-def page(query: dict[str, Any], rows: list[Any], next_key: Any) -> Response:
-    """Respond with a page of meetings; `next_key` is None on the last page."""
+def page(
+    noun: str, schema: type[ResponseSchema], query: dict[str, Any], rows: list[Any], next_key: Any
+) -> Response:
+    """Respond with a page of rows under a noun; `next_key` is None on the last page."""
     pagination = {
         "limit": query["limit"],
         "has_more": next_key is not None,
         "next_cursor": write_cursor(next_key),
     }
-    return success(meetings=instance(MeetingItem).dump(rows, many=True), pagination=pagination)
+    shown = instance(schema).dump(rows, many=True)
+    return success(**{noun: shown}, pagination=pagination)
+
+
+def receipt_with_payload(receipt: Receipt) -> Response:
+    """Respond with a receipt and its payload, embedded as it was sent."""
+    shown = instance(ReceiptResponse).dump(receipt)
+    return success(receipt={**shown, "payload": orjson.Fragment(receipt.payload)})
 
 
 def booking_remarks(booking: Mapping[str, Any], result: RowResult) -> dict[str, Any]:
@@ -185,17 +194,19 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, on_bug)
 
 
-def refuse(status: int, described: dict[str, Any]) -> Response:
+def refuse(
+    status: int, described: dict[str, Any], retry_after_seconds: int | None = None
+) -> Response:
     """Respond with an error. Every error response has this form:
 
     `{"success": false, "error": title, "message": sentence, "code": identifier, "details": …,
-    "request_id": …}`. Only validation errors have `details`: field → sentences. A 503 has the
-    header `Retry-After`.
+    "request_id": …}`. Only validation errors have `details`: field → sentences. An error that
+    passes by itself has the header `Retry-After`.
     """
     g.code = described["code"]
     response = write_json(status, {"success": False, **described, "request_id": g.request_id})
-    if status == 503:
-        response.headers["Retry-After"] = "1"
+    if retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(retry_after_seconds)
     return response
 
 
@@ -208,7 +219,7 @@ def _describe(error: ServiceError, status: int | None = None) -> dict[str, Any]:
 
 def on_service_error(error: ServiceError) -> Response:
     """Respond to an error that a service raised on purpose."""
-    return refuse(error.status, _describe(error))
+    return refuse(error.status, _describe(error), error.retry_after_seconds)
 
 
 def on_http_error(error: HTTPException) -> Response:
@@ -232,7 +243,8 @@ def on_bug(error: Exception) -> Response:
     if unavailable := health.unavailable_or_none(error):
         kind = type(error).__name__
         log.warning("Database unavailable (request %s): %s", g.request_id, kind)
-        return on_service_error(unavailable)
+        # A booking system may need another status to try again.
+        return on_service_error(g.get("unavailable", unavailable))
     log.error("Bug in request %s", g.request_id, exc_info=error)
     message = f"A bug. It was logged under request_id {g.request_id}."
     described = {"error": "Internal server error", "message": message, "code": "internal_error"}

@@ -9,6 +9,7 @@ from flask import request
 from marshmallow import Schema, ValidationError
 
 from bases import OptionalRequest, Query, Request
+from decoding import decode_json
 from fields import clean
 from scheduling import in_turns
 from services.errors import InvalidJson, InvalidRequest, PayloadTooLarge
@@ -106,7 +107,7 @@ def _load_query(schema: type[Query]) -> Loaded:
 def parse_json(raw: bytes) -> Any:
     """Parse a body as JSON; raises InvalidJson."""
     try:
-        body = READ_JSON(raw.decode("utf-8-sig"))
+        body = decode_json(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InvalidJson("The body is not UTF-8.") from error
     except (ValueError, RecursionError) as error:
@@ -150,19 +151,6 @@ def _why_not_json(raw: bytes, error: Exception) -> str:
     if isinstance(error, RecursionError):
         return f"The body is nested deeper than {JSON_DEPTH}."
     return f"The body is not JSON: {error}."
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _read_int(digits: str) -> int:
-    # Python refuses to read more than 4,300 digits. The first 21 already put a number out of every
-    # range of this service.
-    return int(digits[:21])
-
-
-READ_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_int).decode
 
 
 def _depth(value: Any) -> int:

@@ -1,0 +1,260 @@
+"""Apply what a booking system's webhook reports, and say on its receipt what became of it."""
+
+from itertools import groupby
+
+from database import db
+from models import Meeting, Receipt, Source
+from services import bookings, leads, meeting_types, outcomes, payloads, users
+from services.errors import InvalidTransition, LeadNotFound, ServiceError
+from services.providers.events import Event
+from services.results import Details, Loaded, Result, RowResult
+from services.waiting import Pair
+
+MESSAGES = {
+    "logged": "Logged a new meeting.",
+    "updated": "Updated the meeting.",
+    "rescheduled": "Moved the meeting to another time.",
+    "cancelled": "Cancelled the meeting.",
+    "completed": "Marked the meeting as completed.",
+    "no_show": "Marked the meeting as a no-show.",
+    "reopened": "Took the no-show back.",
+    "unchanged": "There was nothing to change.",
+}
+EFFECTS = {
+    "created": "logged",
+    "updated": "updated",
+    "rescheduled": "rescheduled",
+    "unchanged": "unchanged",
+}
+NO_EMAIL = "The payload has no email that could name a lead."
+UNKNOWN_BOOKING = (
+    "The booking is not known yet, and the event lacks what is needed to log it. It is processed"
+    " again when the booking is logged."
+)
+
+
+class Item:
+    """A receipt with what its payload says. `process` sets the outcome on the receipt."""
+
+    def __init__(self, receipt: Receipt, source: Source, event: Event) -> None:
+        self.receipt, self.event = receipt, event
+        repaired = payloads.repair(event)
+        valid, self.wrong = repaired.booking
+        self.given = valid | {"create_lead": source.create_leads}
+        self.repairs: Details = repaired.repairs
+        self.creates_lead = source.create_leads
+        provider, event_id = source.event_provider, valid.get("external_event_id")
+        self.pairs: list[Pair] = []  # its own first, then the previous one
+        if event_id:
+            provider = valid.get("external_calendar_provider") or provider
+            ids = (event_id, valid.get("previous_external_event_id"))
+            self.pairs = [(provider, name) for name in dict.fromkeys(ids) if name]
+        receipt.set_all(
+            {
+                "event": event.name,
+                "lead_email": repaired.lead_email,
+                "email_key": repaired.lead_email and repaired.lead_email.lower(),
+                "event_provider": self.pairs[0][0] if self.pairs else None,
+                "external_event_id": event_id,
+                "previous_event_id": self.pairs[1][1] if len(self.pairs) > 1 else None,
+            }
+        )
+
+    @property
+    def is_booking(self) -> bool:
+        """Whether it is a booking that may be logged."""
+        return self.event.action == "log" and not self.wrong
+
+    @property
+    def loaded(self) -> Loaded:
+        """The booking as `bookings.Batch` takes it."""
+        return Loaded(self.given, self.wrong)
+
+    def leave_out(self, field: str, sentence: str) -> None:
+        """Treat a field of the booking as absent."""
+        del self.given[field]
+        self.repairs = self.repairs | {field: [*self.repairs.get(field, []), sentence]}
+
+    def settle(
+        self,
+        outcome: str,
+        meeting: Meeting | None = None,
+        message: str | None = None,
+        details: Details | None = None,
+    ) -> None:
+        """Set what became of it; `details` are added to those of its repairs."""
+        found = dict(self.repairs)
+        for field, sentences in (details or {}).items():
+            found[field] = [*found.get(field, []), *sentences]
+        self.receipt.set_all(
+            {
+                "outcome": outcome,
+                "message": message or MESSAGES[outcome],
+                "details": found or None,
+                "meeting": meeting and meeting.id,
+                "lead": meeting and meeting.lead_id,
+            }
+        )
+
+    def refuse(self, error: ServiceError, field: str, meeting: Meeting | None = None) -> None:
+        """Refuse it for an error of a service, which concerns a field unless it has details."""
+        details = error.details or {field: [error.message]}
+        self.settle("refused", meeting, error.message, details)
+
+
+class Processing:
+    """The processing of receipts in one transaction, one after another.
+
+    It collects the emails of new leads and the pairs that meetings got, for which other receipts
+    may wait.
+    """
+
+    def __init__(self, client_id: str) -> None:
+        self.client_id = client_id
+        self.email_keys: set[str] = set()
+        self.pairs: set[Pair] = set()
+
+    def run(self, items: list[Item]) -> None:
+        """Apply what the payloads report, and set the outcomes on the receipts."""
+        self._leave_out_unknown(items)
+        self._lock_unknown_emails(items)
+        for is_booking, group in groupby(items, key=lambda item: item.is_booking):
+            members = [*group]
+            if is_booking:
+                results = self._log([item.loaded for item in members])
+                for item, result in zip(members, results, strict=True):
+                    self._settle_booking(item, result)
+            else:
+                for item in members:
+                    self._process(item)
+
+    def _leave_out_unknown(self, items: list[Item]) -> None:
+        """Leave out hosts and meeting types that the client does not have."""
+        emails = {item.given["host_email"] for item in items if "host_email" in item.given}
+        hosts = users.find_all(self.client_id, sorted(emails))
+        ids = {item.given["meeting_type_id"] for item in items if "meeting_type_id" in item.given}
+        types = meeting_types.find_all(self.client_id, sorted(ids))
+        for item in items:
+            host = hosts.get(item.given.get("host_email", "").lower())
+            if "host_email" in item.given and not (host and host.active):
+                item.leave_out("host_email", "No active user of yours has this email. Left out.")
+            if "meeting_type_id" in item.given and item.given["meeting_type_id"] not in types:
+                item.leave_out("meeting_type_id", "No meeting type of yours has this id. Left out.")
+
+    def _lock_unknown_emails(self, items: list[Item]) -> None:
+        """Lock the emails that no lead has, so that a receipt cannot miss a lead created just now.
+
+        Bookings that create leads lock their emails themselves.
+        """
+        waiting_for = [item for item in items if not item.creates_lead and item.receipt.email_key]
+        if not waiting_for:
+            return
+        named = leads.find_named(self.client_id, [item.given for item in waiting_for])
+        unknown = {
+            str(item.receipt.email_key)
+            for item, lead in zip(waiting_for, named, strict=True)
+            if lead is None
+        }
+        if unknown:
+            db.lock_names([leads.email_lock(self.client_id, key) for key in unknown])
+
+    def _log(self, rows: list[Loaded]) -> list[Result]:
+        batch = bookings.Batch(self.client_id, rows)
+        results = batch.log()
+        self.email_keys |= batch.new_email_keys
+        self.pairs |= batch.met_pairs
+        return results
+
+    def _process(self, item: Item) -> None:
+        """Process an event that is no booking, or a booking that cannot be logged."""
+        event = item.event
+        if event.action == "ignore":
+            item.settle("ignored", message=f"{event.name} says nothing about a meeting.")
+        elif event.action == "refuse":
+            [sentence, *_] = next(iter(event.details.values()))
+            item.settle("refused", message=sentence, details=event.details)
+        elif not item.pairs or (event.action == "log" and item.wrong.keys() - {"lead_email"}):
+            item.settle("refused", message=_sentence(item.wrong), details=item.wrong)
+        elif event.action == "log":
+            item.settle("unmatched", message=NO_EMAIL, details=item.wrong)
+        else:
+            self._process_outcome(item)
+
+    def _settle_booking(self, item: Item, result: Result) -> None:
+        if isinstance(result, RowResult):
+            item.settle(EFFECTS[result.effect], result.row)
+        elif not isinstance(result, LeadNotFound):
+            item.refuse(result, "external_event_id")
+        elif self._wait(item, f"{result.message} The receipt is then processed again."):
+            item.refuse(result, "lead_email")
+
+    def _wait(self, item: Item, message: str, details: Details | None = None) -> Meeting | None:
+        """Let a receipt wait, unless its booking is known: then return the meeting."""
+        if meeting := self._known(item):
+            return meeting
+        bookings.await_pairs(self.client_id, item.pairs)
+        if meeting := self._known(item):  # another transaction has just logged it
+            return meeting
+        item.settle("unmatched", message=message, details=details)
+        return None
+
+    def _known(self, item: Item) -> Meeting | None:
+        found = (bookings.find_meeting_of_pair(self.client_id, pair) for pair in item.pairs)
+        return next(filter(None, found), None)
+
+    def _process_outcome(self, item: Item) -> None:
+        """Apply a cancellation, a completion, a no-show or its undoing."""
+        meeting = bookings.find_meeting_of_pair(self.client_id, item.pairs[0])
+        if meeting is None and item.wrong:
+            meeting = self._wait(item, UNKNOWN_BOOKING, item.wrong)
+            if meeting is None:
+                return
+        try:
+            with db.atomic():
+                self._apply(item, meeting)
+        except InvalidTransition as error:
+            item.refuse(error, "status", meeting)
+
+    def _apply(self, item: Item, meeting: Meeting | None) -> None:
+        """Apply an outcome to the meeting that its pair names, or log the meeting first."""
+        effect = "unchanged"
+        is_current = meeting is not None and meeting.external_event_id == item.pairs[0][1]
+        if not is_current and not item.wrong:
+            # The booking is not known yet, or known by its previous id; or the event is a late one
+            # of an earlier id, which changes nothing.
+            [result] = self._log([item.loaded])
+            if not isinstance(result, RowResult):
+                return self._settle_booking(item, result)
+            meeting, effect = result.row, EFFECTS[result.effect]
+            is_current = result.row.external_event_id == item.pairs[0][1]
+        elif meeting is not None and is_current and (error := self._lead_fault(item, meeting)):
+            return item.refuse(error, "lead_email")
+        assert meeting is not None
+        if is_current:
+            effect = self._carry_out(item, meeting.id) or effect
+        item.settle(effect, meeting)
+        return None
+
+    def _lead_fault(self, item: Item, meeting: Meeting) -> ServiceError | None:
+        """The error if an event's email does not name the lead of the meeting that it is about."""
+        if not item.receipt.email_key:
+            return None
+        return bookings.lead_fault(self.client_id, item.given, meeting)
+
+    def _carry_out(self, item: Item, meeting_id: str) -> str | None:
+        """Carry out the event's action; returns its outcome, or None if nothing changed."""
+        client_id, given = self.client_id, {"reason": payloads.reason_of(item.event)}
+        match item.event.action:
+            case "cancel":
+                outcome, result = "cancelled", outcomes.cancel(client_id, meeting_id, given)
+            case "complete":
+                outcome, result = "completed", outcomes.complete(client_id, meeting_id, {})
+            case "no_show":
+                outcome, result = "no_show", outcomes.mark_no_show(client_id, meeting_id, given)
+            case _:
+                outcome, result = "reopened", outcomes.undo_no_show(client_id, meeting_id)
+        return None if result.effect == "unchanged" else outcome
+
+
+def _sentence(wrong: Details) -> str:
+    return " ".join(f"{field}: {found[0]}" for field, found in wrong.items())
