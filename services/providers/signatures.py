@@ -10,5 +10,8 @@ def sign(secret: str, message: bytes) -> str:
 
 def is_same(given: str | None, expected: str) -> bool:
     """Compare a header's value with the expected text."""
-    # WSGI decodes a header's bytes as Latin-1. Other characters cannot arrive.
-    return hmac.compare_digest((given or "").encode("latin-1", "replace"), expected.encode())
+    try:
+        raw = (given or "").encode("latin-1")  # as WSGI decoded it
+    except UnicodeEncodeError:
+        return False
+    return hmac.compare_digest(raw, expected.encode())
