@@ -5,7 +5,7 @@ of validation is written twice.
 """
 
 import re
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from marshmallow import ValidationError
@@ -23,9 +23,9 @@ GUEST_FIELDS = Attendee().load_fields
 REASON = Reason().load_fields["reason"]
 
 LOCATION = ("meeting_url", "location_details", "location_type")
-ENDS = ("ends_at", "duration_minutes")  # of both, the first is kept
-# Faults of these are not repaired: without them a payload is not a booking.
-NEEDED = {"title", "starts_at", *ENDS, "lead_email", *PAIR}
+# A payload without these is not a booking, so their faults stay. Of two that stand for each other,
+# one is enough.
+NEEDED = {"title", "starts_at", *PAIR, *chain.from_iterable(MeetingRequest.EITHER_OR)}
 
 # A number to dial, perhaps with an extension. E.164 allows 15 digits; shorter ones than 7 digits
 # are rather the number of a room or a house.
@@ -130,17 +130,23 @@ class _Payload:
             self.kept["timezone"] = name
 
     def load(self) -> Loaded:
-        """Load what is kept; of two ends of which one is wrong, or that disagree, one is kept."""
-        loaded = _load(self.kept)
-        if self.kept.keys() >= set(ENDS) and loaded.wrong.keys() & set(ENDS):
-            for kept, dropped in (ENDS, ENDS[::-1]):
-                attempt = _load({n: v for n, v in self.kept.items() if n != dropped})
-                if kept not in attempt.wrong:
-                    self.note(dropped, f"Left out: {loaded.wrong[dropped][0]}")
-                    loaded = attempt
-                    break
+        """Load what is kept, without a wrong value whose alternative is valid."""
+        for names in SCHEMA.EITHER_OR:
+            if self.kept.keys() >= set(names):
+                self._choose(*names)
+        valid, wrong = _load(self.kept)
         missed = {name: [fields.REQUIRED] for name in PAIR if name not in self.kept}
-        return Loaded(loaded.valid, loaded.wrong | missed)
+        return Loaded(valid, wrong | missed)
+
+    def _choose(self, one: str, other: str) -> None:
+        """Drop one of two values if it is wrong; if they disagree, drop the second."""
+        wrong = _load(self.kept).wrong
+        for kept, dropped in ((one, other), (other, one)):
+            rest = {name: value for name, value in self.kept.items() if name != dropped}
+            if dropped in wrong and kept not in _load(rest).wrong:
+                self.note(dropped, f"Left out: {wrong[dropped][0]}")
+                self.kept = rest
+                return
 
 
 def _candidates(value: Any) -> list[Any]:

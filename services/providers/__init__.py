@@ -1,11 +1,16 @@
-"""The booking systems whose webhooks the service reads: one module for each.
+"""The booking systems whose webhooks the service reads, one module for each.
 
-Each has `is_signed`, which checks the signature of a body, and `read`, which returns the Event that
-a payload reports.
+Each module has `is_signed`, which checks the signature of a body, and `read`, which returns the
+Event that a payload reports.
 """
 
 from types import ModuleType
 
-from services.providers import calendly
+from services.providers import calcom, calendly, generic, ghl
 
-PROVIDERS: dict[str, ModuleType] = {"calendly": calendly}
+PROVIDERS: dict[str, ModuleType] = {
+    "calendly": calendly,
+    "calcom": calcom,
+    "ghl": ghl,
+    "generic": generic,
+}
