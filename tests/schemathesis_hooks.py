@@ -30,6 +30,13 @@ schemathesis.openapi.format(
     "date-time", START.map(lambda at: at.isoformat(timespec="seconds") + "Z")
 )
 
+MAPPING = {
+    "external_event_id": "/id",
+    "lead_email": "/email",
+    "title": "/title",
+    "starts_at": "/start",
+    "duration_minutes": "/minutes",
+}
 CURSOR = re.compile("[A-Za-z0-9_-]+={0,2}")
 
 
@@ -67,7 +74,14 @@ def as_the_service_reads(query):
 
 
 def make_acceptable(row):
-    """Use a host, meeting type and lead that exist, and let the end follow the start."""
+    """Use a host, meeting type and lead that exist, and let the end follow the start.
+
+    A mapping must work, and only the stored source knows whether it can have one.
+    """
+    if component_validator("SourceRequest").is_valid(row) and row.get("mapping"):
+        row["mapping"] = MAPPING
+    if component_validator("SourcePatch").is_valid(row):
+        row.pop("mapping", None)
     if not any(
         component_validator(name).is_valid(row) for name in ("MeetingRequest", "RescheduleRequest")
     ):

@@ -64,10 +64,9 @@ def is_known(token):
         return False
 
 
-def receive(source, at):
-    """Store a receipt of a source, as its webhook does."""
+def receive(source, *times):
+    """Store receipts of a source, as its webhook does."""
     row = dict.fromkeys(Receipt._meta.fields) | {
-        "id": new_id(),
         "source": source["id"],
         "client": source["client"],
         "provider": "calendly",
@@ -75,9 +74,8 @@ def receive(source, at):
         "message": "",
         "payload": "{}",
         "attempts": 1,
-        "received_at": at,
     }
-    Insert(Receipt)([Receipt.of(row)])
+    Insert(Receipt)([Receipt.of({**row, "id": new_id(), "received_at": at}) for at in times])
     database.release()
 
 
@@ -331,8 +329,8 @@ class TestLists:
         busy, _ = make(api, name="busy")
         quiet, _ = make(api, name="quiet")
         theirs, _ = make(stranger)
-        for minutes in (3, 1, 2):
-            receive(busy | {"client": api.client_id}, now - timedelta(minutes=minutes))
+        ago = [now - timedelta(minutes=minutes) for minutes in (3, 1, 2)]
+        receive(busy | {"client": api.client_id}, *ago)
         receive(theirs | {"client": stranger.client_id}, now)
 
         path = f"/sources/{busy['id']}"
@@ -357,6 +355,23 @@ class TestLists:
             assert len(api.get("/sources").json["sources"]) == 5
 
         assert len(for_one) == len(for_many) == 3, for_many  # key, sources, receipts
+
+    def test_the_latest_receipts_are_read_from_an_index(self, api, kind):
+        source, _ = make(api)
+        now = utc_now()
+        receive(
+            source | {"client": api.client_id}, *(now - timedelta(seconds=n) for n in range(3000))
+        )
+        database.db.execute_sql("ANALYZE")
+
+        values = {"source_ids": [source["id"]]}
+        statement = sources.latest_receipts.statement(values)
+        explain = "EXPLAIN QUERY PLAN " if kind == "sqlite" else "EXPLAIN "
+        plan = database.db.execute_sql(explain + statement.sql, statement.bind(values)).fetchall()
+        database.release()
+
+        assert "receipts_source_id_received_at_id" in str(plan), plan
+        assert not re.search(r"Seq Scan on receipts|SCAN t[13]\b", str(plan)), plan
 
 
 class TestChanges:
