@@ -21,7 +21,14 @@ from web.addresses import hook_url
 KEYS = ["id", "name", "provider", "signed", "create_leads", "timezone", "mapping", "created_at",
         "last_received_at"]  # fmt: skip
 UNKNOWN_ID = "0198c0de-0000-7000-8000-000000000000"
-MAPPING = {"external_event_id": "/id", "event": {"at": "/type", "log": ["booked"]}, "title": "Call"}
+MAPPING = {
+    "external_event_id": "/id",
+    "lead_email": "/email",
+    "title": "Call",
+    "starts_at": "/start",
+    "duration_minutes": "/length",
+    "event": {"at": "/type", "log": ["booked"]},
+}
 SECRET = "correct horse"
 CALLS = [
     ("GET", "", None),
@@ -201,7 +208,7 @@ class TestCreation:
         answer = api.post("/sources", json=given(provider="generic", mapping=MAPPING, timezone="X"))
 
         assert answer.status_code == 400
-        assert answer.json["details"]["mapping"] == ["title: not 3."]
+        assert answer.json["details"]["mapping"] == ["title: not 6."]
         assert list(answer.json["details"]) == ["timezone", "mapping"]
 
     def test_one_error_names_every_wrong_field(self, api):
@@ -388,7 +395,7 @@ class TestChanges:
         assert answer.json == {"success": True, "source": source | changes}
         assert list(answer.json["source"]) == KEYS
         assert api.get(f"/sources/{source['id']}").json["source"] == source | changes
-        mapping = {"external_event_id": "/other"}
+        mapping = MAPPING | {"external_event_id": "/other"}
         answer = api.patch(f"/sources/{source['id']}", json={"mapping": mapping})
         assert answer.json["source"] == source | changes | {"mapping": mapping}
 
