@@ -256,6 +256,8 @@ def _lock_leads_to_create(client_id: str, bookings: list[Booking]) -> None:
 
 def lead_fault(client_id: str, given: dict[str, Any], meeting: Meeting) -> ServiceError | None:
     """The error if a booking whose pair names a meeting does not name the meeting's lead."""
+    if leads.email_key(given) in meeting.matched_emails:
+        return None
     meeting.lead = leads.find(client_id, meeting.lead_id)
     [lead] = leads.find_named(client_id, [given])
     return _lead_fault(Booking(Loaded(given, {}), lead, None, None), lead, meeting)
