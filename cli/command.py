@@ -35,6 +35,24 @@ class Argument(click.ParamType):
             self.fail(" ".join(error.normalized_messages()["value"]), param, ctx)
 
 
+class JsonFile(click.File):
+    """A file of JSON; `-` is the standard input."""
+
+    def __init__(self) -> None:
+        super().__init__("rb")
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the value that the file holds; ends the command if it is not JSON."""
+        try:
+            with super().convert(value, param, ctx) as file:
+                return json.load(file)
+        except (ValueError, RecursionError):
+            name = click.format_filename(value)
+            self.fail(f"{name!r} is not JSON, or nested too deeply.", param, ctx)
+        except OSError as error:
+            self.fail(f"{click.format_filename(value)!r}: {error.strerror}", param, ctx)
+
+
 NAME = Argument(Text(255, required=True))
 EMAIL = Argument(Email(required=True))
 LEAD_ID = Argument(Id(required=True))

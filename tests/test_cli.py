@@ -96,6 +96,133 @@ def test_meeting_types_are_added_and_listed(run, client, stranger):
     assert "already" in run("meeting-types", "add", client["name"], "Discovery", fails=True)
 
 
+MAPPING = {"external_event_id": "/id", "title": " Call "}
+
+
+@pytest.fixture
+def mapping_file(tmp_path):
+    """`mapping_file(content)`: the path of a file with the content."""
+
+    def write(content):
+        file = tmp_path / "mapping.json"
+        file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        return str(file)
+
+    return write
+
+
+class TestSources:
+    def create(self, run, owner, *options, provider="calendly", **how):
+        names = ["--provider", provider, "--name", "Bookings"]
+        return run("sources", "create", owner, *names, *options, **how)
+
+    def test_a_source_is_created_with_the_defaults_of_the_api(self, run, api, client):
+        made = self.create(run, client["name"])
+
+        assert made["url"].startswith("http://127.0.0.1:8000/hooks/calendly_")
+        source = {key: value for key, value in made.items() if key != "url"}
+        assert source == api.get("/sources").json["sources"][0]
+        assert list(source) == list(api.get("/sources").json["sources"][0])
+        assert (source["signed"], source["create_leads"]) == (False, True)
+        assert (source["timezone"], source["mapping"]) == ("UTC", None)
+
+    def test_every_field_can_be_given(self, run, client, mapping_file):
+        made = self.create(
+            *(run, client["id"], "--secret", "correct horse", "--no-create-leads"),
+            *("--timezone", "America/Santiago", "--mapping", mapping_file(MAPPING)),
+            provider="generic",
+        )
+
+        assert (made["signed"], made["create_leads"]) == (True, False)
+        assert (made["timezone"], made["mapping"]) == (
+            "America/Santiago",
+            {"external_event_id": "/id", "title": "Call"},
+        )
+        assert "correct horse" not in json.dumps([made, *run("sources", "list", client["id"])])
+
+    def test_sources_are_listed_rotated_and_deleted(self, app, run, client, stranger):
+        made = self.create(run, client["name"])
+
+        rotated = run("sources", "rotate", made["id"].upper())
+        assert list(rotated) == list(made)
+        assert rotated["url"] != made["url"]
+        del rotated["url"]
+        assert run("sources", "list", client["id"]) == [rotated]
+        assert run("sources", "list", stranger.client_id) == []
+        assert run("sources", "delete", made["id"]) == {"id": made["id"], "name": "Bookings"}
+        assert run("sources", "list", client["id"]) == []
+        for command in ("rotate", "delete"):
+            assert made["id"] in run("sources", command, made["id"], fails=True)
+
+    def test_an_address_begins_with_public_url(self, run, api, database_url):
+        with using(database_url, public_url="https://meetings.example.com") as app:
+            options = ["--provider", "ghl", "--name", "GHL"]
+            made = app.test_cli_runner().invoke(args=["sources", "create", api.client_id, *options])
+
+        assert " https://meetings.example.com/hooks/ghl_" in made.output
+
+    @pytest.mark.parametrize(
+        ("options", "provider", "named"),
+        [
+            ([], "zoom", "provider: Must be one of: calendly, calcom, ghl, generic."),
+            ([], "\udcff", "provider"),
+            (["--name", ""], "ghl", "name: Required."),
+            (["--name", "x" * 256], "ghl", "name: Must be at most 255"),
+            (["--name", "\udcff"], "ghl", "name"),
+            (["--secret", "short"], "ghl", "signing_secret: Must be at least 8"),
+            (["--timezone", "Mars"], "ghl", "timezone: Must be the name"),
+            ([], "generic", "mapping: Required"),
+            (["--mapping", "/nowhere/mapping.json"], "generic", "/nowhere/mapping.json"),
+            (["--mapping", "/"], "generic", "'/'"),
+            (["--nonsense"], "ghl", "--nonsense"),
+        ],
+    )
+    def test_an_invalid_option_is_named_in_one_line(self, run, client, options, provider, named):
+        *_, line = self.create(run, client["id"], *options, provider=provider, fails=True).split(
+            "\n\n"
+        )
+
+        assert named in line
+        assert len(line.strip().splitlines()) == 1
+        assert run("sources", "list", client["id"]) == []
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"{", b"\xff", b"[" * 100_000, b"[" * 500 + b"]" * 500, b"9" * 5000, [1], 5,
+         {"title": "\x00"}, {"title": 10**30}, b'{"a": NaN}', b'{"a": ' * 400 + b"1" + b"}" * 400],
+        ids=lambda content: str(content)[:20],
+    )  # fmt: skip
+    def test_a_file_that_holds_no_mapping_is_refused(self, run, client, mapping_file, content):
+        options = ["--mapping", mapping_file(content)]
+
+        output = self.create(run, client["id"], *options, provider="generic", fails=True)
+
+        assert "mapping" in output
+        assert run("sources", "list", client["id"]) == []
+
+    def test_a_taken_name_and_a_mapping_of_another_provider_are_refused(
+        self, run, client, mapping_file
+    ):
+        self.create(run, client["id"])
+
+        assert "'Bookings' already" in self.create(run, client["id"], fails=True)
+        options = ["--mapping", mapping_file(MAPPING)]
+        assert "mapping: Must be absent" in self.create(run, client["id"], *options, fails=True)
+
+    def test_each_command_prints_one_line_as_text(self, run, client):
+        made = self.create(run, client["id"], text=True)
+        source_id, url = made.split()
+
+        [listed] = run("sources", "list", client["id"], text=True).splitlines()
+        rotated = run("sources", "rotate", source_id, text=True)
+        deleted = run("sources", "delete", source_id, text=True)
+
+        assert url.startswith("http://")
+        assert listed == f"{source_id}  Bookings  calendly  unsigned  last received never"
+        assert rotated.split()[0] == source_id
+        assert deleted == "Deleted Bookings.\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -109,6 +236,12 @@ def test_meeting_types_are_added_and_listed(run, client, stranger):
         ["users", "add", "nobody", "--email", "a@b.co", "--first-name", "A", "--last-name", "B"],
         ["meeting-types", "add", "nobody", "X"],
         ["meeting-types", "list"],
+        ["sources", "create", "nobody", "--provider", "ghl", "--name", "X"],
+        ["sources", "create", "nobody"],
+        ["sources", "list", "nobody"],
+        ["sources", "rotate", "nonsense"],
+        ["sources", "rotate", "0198c0de-0000-7000-8000-000000000000"],
+        ["sources", "delete", "\udcff"],
         ["clients", "create"],
         ["clients", "destroy"],
         ["clients", "list", "--nonsense"],

@@ -1,0 +1,83 @@
+"""The command `sources`: addresses that booking systems post to."""
+
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from marshmallow import ValidationError
+
+from cli.command import NAME, JsonFile, Shown, command
+from fields import clean
+from models import SOURCE_PROVIDERS, Source
+from schemas import SourceRequest, SourceResponse
+from services import clients, sources
+from services.errors import InvalidRequest
+from times import format_instant
+
+source_group = AppGroup("sources", help="Manage addresses that booking systems post to.")
+
+
+@source_group.command("create")
+@click.argument("client", type=NAME)
+@click.option("--provider", required=True, metavar="|".join(SOURCE_PROVIDERS))
+@click.option("--name", required=True)
+@click.option("--secret", "signing_secret", help="Check the signatures made with this secret.")
+@click.option("--no-create-leads", is_flag=True, help="Log no booking of an unknown email.")
+@click.option("--timezone", help="The zone of times that arrive without one; UTC by default.")
+@click.option("--mapping", type=JsonFile(), help="A JSON file, for the provider generic.")
+@command
+def create_source(client: str, no_create_leads: bool, **given: Any) -> Any:
+    """Create an address for a booking system of CLIENT (id or name), which is shown only once."""
+    owner = clients.find(client)
+    try:
+        fields = clean({**given, "create_leads": not no_create_leads})
+        source, token = sources.create(owner.id, SourceRequest().load(fields))
+    except ValidationError as error:
+        raise InvalidRequest(error.normalized_messages()) from error
+    except RecursionError as error:
+        raise InvalidRequest({"mapping": ["Is nested too deeply."]}) from error
+    return _shown_with_url(source, token), _url_line
+
+
+@source_group.command("list")
+@click.argument("client", type=NAME)
+@command
+def list_sources(client: str) -> Any:
+    """List the sources of CLIENT (id or name)."""
+    rows = sources.list_all(clients.find(client).id)
+    return SourceResponse().dump(rows, many=True), _source_line
+
+
+@source_group.command("rotate")
+@click.argument("source_id", type=NAME)
+@command
+def rotate_source(source_id: str) -> Any:
+    """Give a source a new address, which is shown only once; the old one is unknown at once."""
+    source = sources.find_of_any_client(source_id)
+    return _shown_with_url(*sources.rotate(source.client_id, source.id)), _url_line
+
+
+@source_group.command("delete")
+@click.argument("source_id", type=NAME)
+@command
+def delete_source(source_id: str) -> Any:
+    """Delete a source: its address is unknown at once, what arrived there is kept."""
+    source = sources.find_of_any_client(source_id)
+    sources.delete(source.client_id, source.id)
+    return {"id": source.id, "name": source.name}, lambda row: f"Deleted {row['name']}."
+
+
+def _shown_with_url(source: Source, token: str) -> Shown:
+    url = f"{current_app.config['SETTINGS'].base_url}/hooks/{token}"
+    return {**SourceResponse().dump(source), "url": url}
+
+
+def _url_line(row: Shown) -> str:
+    return f"{row['id']}  {row['url']}"
+
+
+def _source_line(row: Shown) -> str:
+    signed = "signed" if row["signed"] else "unsigned"
+    last = format_instant(row["last_received_at"]) or "never"
+    return f"{row['id']}  {row['name']}  {row['provider']}  {signed}  last received {last}"
