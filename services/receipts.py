@@ -17,6 +17,7 @@ from database.queries import (
     literal,
     locking,
     rows_of,
+    write_instant,
 )
 from models import LATEST_RECEIVED, Receipt
 from services import clients
@@ -115,7 +116,9 @@ def list_receipts(client_id: str, query: dict[str, Any]) -> tuple[list[Receipt],
     conditions = _conditions(client_id, query)
     if "cursor" in query:
         _, at, receipt_id = query["cursor"]
-        conditions.append(Tuple(Receipt.received_at, Receipt.id) < Tuple(at, receipt_id))
+        conditions.append(
+            Tuple(Receipt.received_at, Receipt.id) < Tuple(write_instant(at), receipt_id)
+        )
     select = Receipt.select(*LISTED).where(*conditions)
     limit = query["limit"]
     rows = rows_of(select.order_by(Receipt.received_at.desc(), Receipt.id.desc()).limit(limit + 1))
