@@ -7,9 +7,20 @@ from cli.databases import db
 from cli.demo import demo
 from cli.feeds import feed_group
 from cli.hosts import type_group, user_group
+from cli.prune import prune
 from cli.sources import source_group
 
-COMMANDS = (db, client_group, key_group, user_group, type_group, feed_group, source_group, demo)
+COMMANDS = (
+    db,
+    client_group,
+    key_group,
+    user_group,
+    type_group,
+    feed_group,
+    source_group,
+    prune,
+    demo,
+)
 
 
 def register(app: Flask) -> None:

@@ -12,6 +12,7 @@ from marshmallow import Schema, ValidationError
 from peewee import PeeweeException
 
 import database
+from decoding import decode_json
 from fields import Email, Id, Text, clean
 from services import migrations
 from services.errors import ServiceError
@@ -45,7 +46,7 @@ class JsonFile(click.File):
         """Return the value that the file holds; ends the command if it is not JSON."""
         try:
             with super().convert(value, param, ctx) as file:
-                return json.load(file)
+                return decode_json(file.read().decode("utf-8-sig"))
         except (ValueError, RecursionError):
             name = click.format_filename(value)
             self.fail(f"{name!r} is not JSON, or nested too deeply.", param, ctx)

@@ -10,8 +10,8 @@ from marshmallow import ValidationError
 from cli.command import NAME, JsonFile, Shown, command
 from fields import clean
 from models import SOURCE_PROVIDERS, Source
-from schemas import SourceRequest, SourceResponse
-from services import clients, sources
+from schemas import ReceiptResponse, SourceRequest, SourceResponse
+from services import clients, intake, sources
 from services.errors import InvalidRequest
 from times import format_instant
 
@@ -68,6 +68,16 @@ def delete_source(source_id: str) -> Any:
     return {"id": source.id, "name": source.name}, lambda row: f"Deleted {row['name']}."
 
 
+@source_group.command("try")
+@click.argument("source_id", type=NAME)
+@click.argument("file", type=JsonFile())
+@command
+def try_source(source_id: str, file: Any) -> Any:
+    """Show what the payload in FILE (`-` for standard input) would do; nothing is stored."""
+    receipt = intake.try_out(sources.find_of_any_client(source_id), file)
+    return ReceiptResponse().dump(receipt), _receipt_lines
+
+
 def _shown_with_url(source: Source, token: str) -> Shown:
     url = f"{current_app.config['SETTINGS'].base_url}/hooks/{token}"
     return {**SourceResponse().dump(source), "url": url}
@@ -81,3 +91,12 @@ def _source_line(row: Shown) -> str:
     signed = "signed" if row["signed"] else "unsigned"
     last = format_instant(row["last_received_at"]) or "never"
     return f"{row['id']}  {row['name']}  {row['provider']}  {signed}  last received {last}"
+
+
+def _receipt_lines(row: Shown) -> str:
+    details = [
+        f"  {field}: {sentence}"
+        for field, sentences in (row["details"] or {}).items()
+        for sentence in sentences
+    ]
+    return "\n".join([f"{row['outcome']}: {row['message']}", *details])

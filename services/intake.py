@@ -103,9 +103,9 @@ class _Undo(Exception):
     """Rolls back a trial."""
 
 
-def try_out(source: Source, payload_text: str, payload: Any) -> Receipt:
+def try_out(source: Source, payload: Any) -> Receipt:
     """Return the receipt that a payload would get; nothing is stored."""
-    item = _new_item(source, payload_text, payload)
+    item = _new_item(source, "", payload)
 
     @transaction
     def attempt() -> None:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "web": {"web", "services", "config"} | CATALOGUE,
     "web/answers.py": {"web", "services", "models", "times"} | CATALOGUE,
     "web/body.py": {"services", "scheduling", "decoding"} | CATALOGUE,
-    "cli": {"cli", "fields", "schemas", "services", "models", "database", "times"},
+    "cli": {"cli", "decoding", "fields", "schemas", "services", "models", "database", "times"},
     "envelopes.py": {"bases", "schemas"},
     "schemas.py": {"bases", "fields", "models", "times"},
     "bases.py": set(),
