@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -211,6 +212,11 @@ class TestCreation:
         assert answer.json["details"]["mapping"] == ["title: not 6."]
         assert list(answer.json["details"]) == ["timezone", "mapping"]
 
+    def test_a_mapping_that_is_no_object_is_not_called_missing(self, api):
+        answer = api.post("/sources", json=given(provider="generic", mapping="/id"))
+
+        assert answer.json["details"]["mapping"] == ["Must be an object."]
+
     def test_one_error_names_every_wrong_field(self, api):
         body = {"provider": "generic", "signing_secret": "short", "timezone": "x", "zone": 1}
 
@@ -235,6 +241,15 @@ class TestCreation:
         assert len(api.get("/sources").json["sources"]) == 1
         make(stranger)
         make(api, name="calendly")
+
+    def test_of_many_sources_with_one_name_at_once_one_is_created(self, app, api):
+        def create(_):
+            return api.on(app).post("/sources", json=given()).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = sorted(pool.map(create, range(8)))
+
+        assert statuses == [201] + [409] * 7
 
     @pytest.mark.parametrize(
         ("changes", "event_provider"),
@@ -544,7 +559,8 @@ class TestChanges:
         source, _ = make(api)
 
         assert sources.find_of_any_client(source["id"].upper()).client_id == api.client_id
-        for source_id in (UNKNOWN_ID, "5", ""):
+        api.delete(f"/sources/{source['id']}")
+        for source_id in (source["id"], UNKNOWN_ID, "5", ""):
             with pytest.raises(SourceNotFound):
                 sources.find_of_any_client(source_id)
         database.release()
