@@ -22,7 +22,8 @@ FIELDS = SCHEMA.load_fields
 GUEST_FIELDS = Attendee().load_fields
 REASON = Reason().load_fields["reason"]
 
-LOCATION = ("meeting_url", "location_details", "location_type")
+# Fields on which others depend, and guests, of whom valid ones may be the same.
+EAGER = ("meeting_url", "location_type", "timezone", "additional_attendees")
 # A payload without these is not a booking, so their faults stay. Of two that stand for each other,
 # one is enough.
 NEEDED = {"title", "starts_at", *PAIR, *chain.from_iterable(MeetingRequest.EITHER_OR)}
@@ -48,15 +49,20 @@ def repair(event: Event) -> Repaired:
     Faults of the fields that a booking needs are in `booking.wrong`, in the schema's words.
     """
     payload = _Payload(event)
-    for name in FIELDS:
-        if name in payload.given and name not in LOCATION:
-            payload.keep(name)
+    for name in EAGER:
+        payload.mend(name)
     payload.keep_location()
     payload.add_timezone(event.timezone)
-    booking = payload.load()
+    valid, wrong = _load(payload.kept)
+    if wrong:
+        for name in [name for name in wrong if name in payload.given]:
+            payload.mend(name)
+        payload.add_timezone(event.timezone)
+        valid, wrong = payload.load()
     _, reason_repairs = _first_valid(REASON, _candidates(event.reason))
     payload.note("reason", *reason_repairs)
-    return Repaired(booking, payload.repairs, booking.valid.get("lead_email"))
+    missed = {name: [fields.REQUIRED] for name in PAIR if name not in payload.kept}
+    return Repaired(Loaded(valid, wrong | missed), payload.repairs, valid.get("lead_email"))
 
 
 def reason_of(event: Event) -> str | None:
@@ -70,58 +76,66 @@ class _Payload:
     """A booking under repair: what was given, what is kept of it, and what was done."""
 
     def __init__(self, event: Event) -> None:
-        found = {name: _candidates(value) for name, value in event.booking.items()}
-        self.given = {name: values for name, values in found.items() if values}
+        booking = event.booking
+        self.has_free_text = "location" in booking
+        if self.has_free_text:
+            booking = {**booking, "location_details": booking["location"]}
+        self.given: dict[str, list[Any]] = {}
         self.kept: dict[str, Any] = {}
         self.repairs: Details = {}
+        for name, value in booking.items():
+            if name in FIELDS and (values := _candidates(value)):
+                self.given[name] = values
+                self.kept[name] = _as_text(FIELDS[name], values[0])
 
     def note(self, name: str, *sentences: str) -> None:
         """List repairs of a field."""
         if sentences:
             self.repairs[name] = [*self.repairs.get(name, []), *sentences]
 
-    def keep(self, name: str) -> None:
+    def mend(self, name: str) -> None:
         """Keep the first of a field's values that is valid or can be made so."""
-        value, sentences = _first_valid(FIELDS[name], self.given[name])
-        if value is None and name in NEEDED:
-            self.kept[name] = self.given[name][0]  # the schema names the fault
-            return
+        value, sentences = _first_valid(FIELDS[name], self.given.get(name, []))
+        if value is None and name in NEEDED and sentences:
+            return  # the schema names the fault
         self.note(name, *sentences)
+        self.kept.pop(name, None)
         if value is not None:
             self.kept[name] = value
 
     def keep_location(self) -> None:
         """Keep the link, the place and the kind of the meeting, each in its own field."""
-        for name in ("meeting_url", "location_type"):
-            if name in self.given:
-                self.keep(name)
-        place = self._place()
-        if place is None:
-            return
-        if _is_valid("meeting_url", place):
-            self.kept.setdefault("location_type", "video")
-            if self.kept.setdefault("meeting_url", plain_text(place)) == plain_text(place):
-                return
-        elif _is_phone(place):
+        place = _first_text(self.given.get("location_details", []))
+        is_meeting_place = self.has_free_text and place is not None
+        place = place or self._take_join_link()
+        if place and _is_valid("meeting_url", place):
+            self._keep_link(place)
+        elif place and _is_phone(place):
             if self.kept.get("location_type", "phone") != "phone":
                 self.note("location_type", "The location is a phone number, so this is a call.")
             self.kept["location_type"] = "phone"
-        elif "location" in self.given:
+        elif is_meeting_place:
             self.kept.setdefault("location_type", "in_person")
-        self.given["location_details"] = [place]
-        self.keep("location_details")
+        self.mend("location_details")
 
-    def _place(self) -> Any:
-        """Return the place as given; without one, a join link that is not a URL."""
-        for name in ("location", "location_details"):
-            if name in self.given:
-                return self.given[name][0]
-        if "meeting_url" in self.kept:
+    def _take_join_link(self) -> str | None:
+        """Use a join link that is not a URL as the place."""
+        link = _first_text(self.given.get("meeting_url", []))
+        if link is None or "meeting_url" in self.kept:
             return None
-        link = next(filter(plain_text, self.given.get("meeting_url", [])), None)
-        if link is not None:
-            self.repairs["meeting_url"] = ["Not a valid URL, so it was moved to location_details."]
+        self.repairs["meeting_url"] = ["Not a valid URL, so it was moved to location_details."]
+        self.given.setdefault("location_details", []).append(link)
         return link
+
+    def _keep_link(self, place: str) -> None:
+        """Use a place that is a URL as the join link, unless there is another one."""
+        self.kept.setdefault("location_type", "video")
+        if "meeting_url" not in self.kept:
+            self.kept["meeting_url"] = place
+            if not self.has_free_text:
+                self.note("location_details", "A URL, so it was moved to meeting_url.")
+        if self.kept["meeting_url"] == place:
+            del self.given["location_details"]
 
     def add_timezone(self, name: str) -> None:
         """Add the zone of times without an offset, if the booking has none."""
@@ -131,27 +145,35 @@ class _Payload:
 
     def load(self) -> Loaded:
         """Load what is kept, without a wrong value whose alternative is valid."""
+        loaded = _load(self.kept)
         for names in SCHEMA.EITHER_OR:
             if self.kept.keys() >= set(names):
-                self._choose(*names)
-        valid, wrong = _load(self.kept)
-        missed = {name: [fields.REQUIRED] for name in PAIR if name not in self.kept}
-        return Loaded(valid, wrong | missed)
+                loaded = self._choose(*names, loaded)
+        return loaded
 
-    def _choose(self, one: str, other: str) -> None:
+    def _choose(self, one: str, other: str, loaded: Loaded) -> Loaded:
         """Drop one of two values if it is wrong; if they disagree, drop the second."""
-        wrong = _load(self.kept).wrong
         for kept, dropped in ((one, other), (other, one)):
+            if dropped not in loaded.wrong:
+                continue
             rest = {name: value for name, value in self.kept.items() if name != dropped}
-            if dropped in wrong and kept not in _load(rest).wrong:
-                self.note(dropped, f"Left out: {wrong[dropped][0]}")
+            attempt = _load(rest)
+            if kept not in attempt.wrong:
+                self.note(dropped, f"Left out: {loaded.wrong[dropped][0]}")
                 self.kept = rest
-                return
+                return attempt
+        return loaded
 
 
 def _candidates(value: Any) -> list[Any]:
-    """Return the values of a field that are not blank."""
-    return [v for v in (value if isinstance(value, tuple) else (value,)) if not is_blank(v)]
+    """Return the values of a field that are not blank, its texts stripped."""
+    values = value if isinstance(value, tuple) else (value,)
+    stripped = [v.strip(fields.WHITE_SPACE) if isinstance(v, str) else v for v in values]
+    return [v for v in stripped if v is not None and v != ""]
+
+
+def _first_text(values: list[Any]) -> str | None:
+    return next(filter(None, map(plain_text, values)), None)
 
 
 def _load(given: dict[str, Any]) -> Loaded:
@@ -166,6 +188,8 @@ def _first_valid(field: Any, values: list[Any]) -> tuple[Any, list[str]]:
     """Return the first value that is valid or can be made so, or None, and all repairs."""
     sentences = []
     for value in values:
+        if is_blank(value):
+            continue
         try:
             mended, repairs = _mend(field, value)
         except ValidationError as error:
@@ -185,13 +209,21 @@ def _mend(field: Any, value: Any) -> tuple[Any, list[str]]:
     repairs = []
     if isinstance(value, str) and fields.REFUSED_CHARACTERS.search(value):
         repairs.append("Control characters were removed.")
-    if isinstance(value, str) or not isinstance(field, fields.Integer):
-        value = plain_text(value) or value
+    value = _as_text(field, value)
+    if isinstance(value, str):
+        value = plain_text(value)
     if isinstance(field, fields.Text) and isinstance(value, str):
         value, cut = _cut(field, value)
         repairs += cut
     field.deserialize(value)
     return value, repairs
+
+
+def _as_text(field: Any, value: Any) -> Any:
+    """Return a number as its text where the field wants text; any other value as it is."""
+    if isinstance(value, int | float) and not isinstance(field, fields.Integer):
+        return value if plain_text(value) is None else plain_text(value)
+    return value
 
 
 def _cut(field: fields.Text, text: str) -> tuple[str, list[str]]:
@@ -231,8 +263,7 @@ def _is_valid(name: str, value: Any) -> bool:
     return _first_valid(FIELDS[name], [value])[0] is not None
 
 
-def _is_phone(place: Any) -> bool:
-    text = plain_text(place) or ""
+def _is_phone(text: str) -> bool:
     digits = sum(character.isdigit() for character in text)
     return PHONE.fullmatch(text) is not None and digits in PHONE_DIGITS
 

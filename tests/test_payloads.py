@@ -300,13 +300,20 @@ def test_a_join_link_that_is_a_phone_number_makes_the_meeting_a_call():
     assert repairs.keys() == {"meeting_url"}
 
 
-@pytest.mark.parametrize("field", ["location", "location_details"])
-def test_a_location_that_is_a_url_is_the_meeting_url(field):
-    url = "https://meet.example.com/" + "x" * 300  # longer than details may be
+URL = "https://meet.example.com/" + "x" * 300  # longer than details may be
 
-    assert location_of(**{field: url}) == (("video", url, None), {})
-    assert location_of(**{field: url, "meeting_url": url}) == (("video", url, None), {})
-    assert location_of(**{field: url, "location_type": "in_person"})[0][0] == "in_person"
+
+def test_a_location_that_is_a_url_is_the_meeting_url():
+    assert location_of(location=URL) == (("video", URL, None), {})
+    assert location_of(location_details=URL, location_type="in_person") == (
+        ("in_person", URL, None),
+        {"location_details": ["A URL, so it was moved to meeting_url."]},
+    )
+
+
+@pytest.mark.parametrize("field", ["location", "location_details"])
+def test_a_location_that_is_also_the_join_link_is_kept_once(field):
+    assert location_of(**{field: URL, "meeting_url": URL}) == (("video", URL, None), {})
 
 
 def test_a_location_that_is_another_url_than_the_join_link_stays():
@@ -332,6 +339,21 @@ def test_a_location_that_is_a_phone_number_makes_the_meeting_a_call(number):
 @pytest.mark.parametrize("place", ["Room 4", "4.12", "1 Main Street, Austin TX 73301", "(((((((("])
 def test_any_other_location_is_a_place_where_people_meet(place):
     assert location_of(location=place) == (("in_person", None, place), {})
+
+
+@pytest.mark.parametrize("blank", [None, "", "\x00"])
+def test_a_blank_location_says_nothing(blank):
+    assert location_of(location=blank) == ((None, None, None), {})
+
+
+def test_a_location_that_is_no_text_is_left_out():
+    left_out = {"location_details": ["Left out: Must be text."]}
+
+    assert location_of(location={"city": "Austin"}) == ((None, None, None), left_out)
+    assert location_of(location=[], meeting_url="Room 4") == (
+        (None, None, "Room 4"),
+        left_out | {"meeting_url": ["Not a valid URL, so it was moved to location_details."]},
+    )
 
 
 def test_location_details_do_not_change_the_kind_of_the_meeting():

@@ -6,6 +6,7 @@ where the payload names the event, and which words mean what.
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import jsonpointer
@@ -28,6 +29,8 @@ LISTS: tuple[Action, ...] = ("log", "cancel", "complete", "no_show", "ignore")
 
 # Otherwise the error for a missing member contains the whole payload.
 jsonpointer.VERBOSE_EXCEPTIONS = False
+LONGEST_POINTER = 1000
+_parsed = lru_cache(maxsize=1024)(jsonpointer.JsonPointer)
 
 
 def is_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
@@ -53,7 +56,7 @@ def _value(payload: dict[str, Any], target: str) -> Any:
     """Return a literal, or what a pointer finds, which is None if there is nothing."""
     if not target.startswith("/"):
         return target
-    found = jsonpointer.resolve_pointer(payload, target, None)
+    found = _parsed(target).resolve(payload, None)
     return None if isinstance(found, jsonpointer.EndOfList) else found
 
 
@@ -106,7 +109,7 @@ def _target_fault(name: str, target: Any) -> str | None:
 
 def _pointer_fault(pointer: Any) -> str | None:
     try:
-        fields.PlainText()(pointer)
+        fields.PlainText(max=LONGEST_POINTER)(pointer)
         jsonpointer.JsonPointer(pointer)
     except ValidationError as error:
         return str(error.messages[0])
