@@ -96,7 +96,13 @@ def test_meeting_types_are_added_and_listed(run, client, stranger):
     assert "already" in run("meeting-types", "add", client["name"], "Discovery", fails=True)
 
 
-MAPPING = {"external_event_id": "/id", "title": " Call "}
+MAPPING = {
+    "external_event_id": "/id",
+    "lead_email": "/email",
+    "title": " Call ",
+    "starts_at": "/start",
+    "duration_minutes": "/length",
+}
 
 
 @pytest.fixture
@@ -136,7 +142,7 @@ class TestSources:
         assert (made["signed"], made["create_leads"]) == (True, False)
         assert (made["timezone"], made["mapping"]) == (
             "America/Santiago",
-            {"external_event_id": "/id", "title": "Call"},
+            MAPPING | {"title": "Call"},
         )
         assert "correct horse" not in json.dumps([made, *run("sources", "list", client["id"])])
 
