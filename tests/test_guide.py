@@ -10,7 +10,10 @@ GUIDE = (ROOT / "docs" / "guide.md").read_text()
 STEPS = re.findall(r"```bash\n(curl .*?)```\n\n```json\n(.*?)\n```", GUIDE, re.DOTALL)
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HOOK = re.compile(r"https?://[^/]+/hooks/[\w…-]+")
-SERVER_TIMES = {"created_at", "updated_at", "outcome_at", "cancelled_at", "timestamp", "at"}
+SERVER_TIMES = {
+    *("created_at", "updated_at", "outcome_at", "cancelled_at", "timestamp", "at"),
+    *("received_at", "last_received_at"),
+}
 
 
 def comparable(value, name=""):
@@ -30,19 +33,20 @@ def comparable(value, name=""):
 
 def test_every_call_in_the_guide_returns_the_answer_shown(api):
     names = {"$URL": "/api/public", "$KEY": api.key}
-    assert len(STEPS) == len(re.findall(r"^curl ", GUIDE, re.MULTILINE)) == 13
+    assert len(STEPS) == len(re.findall(r"^curl ", GUIDE, re.MULTILINE)) == 17
 
     for command, shown in STEPS:
         for name, value in sorted(names.items(), key=lambda item: -len(item[0])):
             command = command.replace(name, value)
         words = shlex.split(command)
-        url = next(word for word in words if word.startswith("/api/public"))
+        url = next(word for word in words if word.startswith(("/api/public", "/hooks/")))
         method = words[words.index("-X") + 1] if "-X" in words else "GET"
         data = words[words.index("-d") + 1] if "-d" in words else None
         answer = api.http.open(url, method=method, data=data, headers={"X-API-Key": api.key})
 
         real = json.loads(answer.data)
         assert comparable(real) == comparable(json.loads(shown)), command
-        names["$LEAD"] = names.get("$LEAD") or real.get("lead", {}).get("id")
-        names["$MEETING"] = real.get("meeting", {}).get("id") or names.get("$MEETING")
-        names = {name: value for name, value in names.items() if value}
+        for noun in {"lead", "meeting"} & set(real):
+            names.setdefault(f"${noun.upper()}", real[noun]["id"])
+        if "url" in real:
+            names["$HOOK"] = real["url"][real["url"].index("/hooks/") :]
