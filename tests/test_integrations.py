@@ -1,10 +1,14 @@
 """docs/integrations.md: every request in it is sent to a running service, as printed."""
 
+import hmac
 import json
 import re
+import shlex
 import sqlite3
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from conftest import hold_write_lock
 from openapi_checks import CODES
@@ -14,41 +18,90 @@ from test_guide import comparable
 from config.settings import ROOT
 
 PAGE = (ROOT / "docs" / "integrations.md").read_text()
-EXCHANGES = re.findall(r"```http\n([A-Z].*?)```\n\n```http\n(HTTP/1\.1 .*?)```", PAGE, re.DOTALL)
+HOST = "meetings.example.com"
+# A request, as HTTP or as a curl command to the service, and its response.
+EXCHANGES = re.findall(
+    rf"```(?:http\n(?=[A-Z]+ /)|bash\n(?=curl [^\n]*{HOST}))(.*?)```\n\n```(?:http|json)\n(.*?)```",
+    PAGE,
+    re.DOTALL,
+)
+
+
+def as_http(printed):
+    """Return a request as HTTP, if it is printed as a curl command."""
+    if not printed.startswith("curl "):
+        return printed
+    words = shlex.split(printed)
+    options = dict(pairwise(words))
+    path = next(word for word in words if word.startswith("http")).partition(HOST)[2]
+    header = options["-H"].replace("$KEY", "nxr_live_…")
+    lines = [f"{options.get('-X', 'GET')} {path} HTTP/1.1", f"Host: {HOST}", header]
+    return "\n".join(lines) + "\n\n" + options.get("-d", "")
 
 
 def parse(answer):
-    """Split a response into its status line, its headers and its JSON body."""
+    """Split a response into its status line, its headers and its JSON body.
+
+    After a curl command the page shows only the body.
+    """
+    if answer.startswith("{"):
+        return None, {}, json.loads(answer)
     head, _, body = answer.partition("\n\n")
     status, *lines = head.split("\n")
     headers = dict(line.split(": ", 1) for line in lines)
     return status, headers, json.loads(body)
 
 
+def signature(shown, secret, body):
+    """Sign a body as the booking system does; the page shows `…` for the digest."""
+    if shown.startswith("t="):  # Calendly's, with the time
+        seconds = int(time.time())
+        digest = hmac.digest(secret.encode(), b"%d." % seconds + body, "sha256").hex()
+        return f"t={seconds},v1={digest}"
+    return shown.replace("…", hmac.digest(secret.encode(), body, "sha256").hex())
+
+
 @dataclass
 class Conversation:
-    """Sends printed requests, with the real key, host and ids in place of those shown."""
+    """Sends printed requests, with real keys, ids, addresses and signatures for those shown."""
 
     server: Server
     key: str
-    real_ids: dict[str, str] = field(default_factory=dict)  # by the ids that the page shows
+    real: dict[str, str] = field(default_factory=dict)  # by what the page shows
+    secrets: dict[str, str] = field(default_factory=dict)  # of sources, by their tokens
 
     def send(self, printed):
+        for shown, real in self.real.items():
+            printed = printed.replace(shown, real)
         head, _, body = printed.partition("\n\n")
-        for shown, real in self.real_ids.items():
-            head = head.replace(shown, real)
         head = head.replace("nxr_live_…", self.key).strip()
-        head = head.replace("meetings.example.com", f"127.0.0.1:{self.server.port}")
+        head = head.replace(HOST, f"127.0.0.1:{self.server.port}")
         body = b"" if body.startswith("…") else body.strip().encode()
         if body:
             head += f"\nContent-Length: {len(body)}"
+        head = self.sign(head, body)
         received = self.server.raw(f"{head}\n\n".replace("\n", "\r\n").encode() + body)
         return parse(received.decode().replace("\r\n", "\n"))
 
-    def learn(self, shown, real):
-        """Remember the real id of a lead or meeting by the id that the page shows."""
-        for thing in {"lead", "meeting"} & set(shown):
-            self.real_ids[shown[thing]["id"]] = real[thing]["id"]
+    def sign(self, head, body):
+        """Replace the signature that the page shows as `…` with a valid one."""
+        token = re.search(r" /hooks/(\S+)", head)
+        shown = re.search(r"^\S*-Signature\S*: (\S*…)$", head, re.MULTILINE)
+        if not (token and shown):
+            return head
+        return head.replace(shown[1], signature(shown[1], self.secrets[token[1]], body))
+
+    def learn(self, printed, shown, real):
+        """Remember what the service returned for the ids and the address that the page shows."""
+        for thing in {"lead", "meeting", "source", "receipt"} & set(shown):
+            for name in ("id", "meeting_id", "lead_id"):
+                if shown[thing].get(name):
+                    self.real[shown[thing][name]] = real[thing][name]
+        if "url" in shown:
+            (shown_token, token) = (body["url"].rpartition("/")[2] for body in (shown, real))
+            self.real[shown_token] = token
+            given = json.loads(printed.partition("\n\n")[2] or "{}")
+            self.secrets[token] = given.get("signing_secret", "")
 
 
 @contextmanager
@@ -71,7 +124,8 @@ def broken(database_url, code):
 def check(printed, shown, real):
     """Compare the real response to a printed request with the response shown."""
     (status, headers, body), (real_status, real_headers, real_body) = shown, real
-    assert (real_status, comparable(real_body)) == (status, comparable(body))
+    assert comparable(real_body) == comparable(body), printed
+    assert real_status == status or (status is None and real_status.split()[1] in ("200", "201"))
     for name, value in headers.items():
         if name == "Allow":
             assert set(real_headers[name].split(", ")) == set(value.split(", "))
@@ -82,15 +136,16 @@ def check(printed, shown, real):
 
 
 def test_every_request_gets_the_response_shown(tmp_path):
-    assert len(EXCHANGES) == 8 + len(CODES)
+    requests = re.findall(rf"^(?:[A-Z]+ /\S+ HTTP/1\.1$|curl .*{HOST})", PAGE, re.MULTILINE)
+    assert len(EXCHANGES) == len(requests) > len(CODES)
     with serving_demo(tmp_path, DB_TIMEOUT_SECONDS="0.5", LOG_LEVEL="INFO") as (server, demo):
         conversation = Conversation(server, demo["api_key"])
         for request, answer in EXCHANGES:
-            shown = parse(answer)
+            printed, shown = as_http(request), parse(answer)
             with broken(server.database_url, shown[2].get("code")):
-                real = conversation.send(request)
-            check(request, shown, real)
-            conversation.learn(shown[2], real[2])
+                real = conversation.send(printed)
+            check(printed, shown, real)
+            conversation.learn(printed, shown[2], real[2])
 
         log = server.stop()
 
