@@ -258,19 +258,23 @@ class TestConcurrency:
         deadlocks,  # noqa: F811
     ):
         before = deadlocks()
-        lead_ids = [callers[0].new_lead(email=f"{n}@b.co", phone=f"{n}")["id"] for n in range(20)]
         together = threading.Barrier(CALLERS, timeout=20)
+        lead_ids = []
+        for n in range(20):
+            lead = {"email": f"{n}@b.co", "phone": f"{n}", "external_id": f"lead-{n}"}
+            lead_ids.append(callers[0].new_lead(**lead)["id"])
 
         def send(number, api):
             for round in range(CALLS):
                 numbers = [*range(20)][:: 1 if (number + round) % 2 else -1]
-                external = {"external_id": f"{round}"} if number % 3 else {}
-                rows = [{"first_name": f"{number}", "email": f"{n}@b.co"} for n in numbers]
-                rows += [{"first_name": f"{number}", "phone": f"{n}"} for n in reversed(numbers)]
-                rows.append({"first_name": f"{number}", "email": f"new-{round}@b.co"} | external)
+                names = [{"external_id": f"lead-{n}"} for n in numbers]
+                names.append({"external_id": f"new-{round}"})
+                if number % 3:
+                    names += [{"email": f"{n}@b.co"} for n in numbers]
+                    names += [{"phone": f"{n}"} for n in reversed(numbers)]
+                path = "/leads?match=email,phone" if number % 3 else "/leads"
                 together.wait()
-                match = "" if number % 3 == 2 else "?match=email,phone"
-                answer = api.post(f"/leads{match}", json=rows)
+                answer = api.post(path, json=[{"first_name": f"{number}"} | n for n in names])
                 assert answer.json["failed"] == 0, answer.json
                 changed = {"email": f"{round}@b.co", "phone": f"{number}"}
                 path = f"/leads/{lead_ids[(number + round) % 20]}"
