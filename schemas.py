@@ -174,7 +174,7 @@ class ReasonAndNotes(OptionalRequest):
     notes = fields.Text(10_000)
 
 
-class RescheduleRequest(OptionalRequest):
+class NewTimes(OptionalRequest):
     """New times. After loading they are instants, or wall-clock times in the meeting's zone."""
 
     EXAMPLE = {"starts_at": "2025-12-30T11:00:00", "reason": "double-booked"}
@@ -188,11 +188,55 @@ class RescheduleRequest(OptionalRequest):
         about="The zone of times without an offset; the meeting's by default."
     )
     reason = fields.Text(1000)
-    external_event_id = fields.Text(255, about="The booking's new id, if it has one.")
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Convert the times to instants, unless the conversion needs the meeting's zone."""
         return resolve_times(given, valid, valid.get("timezone"))
+
+
+class RescheduleRequest(NewTimes):
+    """New times, and the new id of a booking that got one."""
+
+    external_event_id = fields.Text(255, about="The booking's new id, if it has one.")
+
+
+class NamedByEvent(OptionalRequest):
+    """The booking that names the meeting: its provider, and its current or an earlier id."""
+
+    EXAMPLE = {"external_calendar_provider": "ghl", "external_event_id": "1RZJ24WY65VGQFyhN0vJ"}
+
+    external_calendar_provider = fields.LowerCase(
+        64, required=True, about="The system in which the booking was made, in any case."
+    )
+    external_event_id = fields.Text(
+        255, required=True, about="The booking's exact id in that system, current or earlier."
+    )
+
+
+class EventReason(Reason, NamedByEvent):
+    """The booking that names the meeting, and an optional reason."""
+
+    EXAMPLE = NamedByEvent.EXAMPLE | Reason.EXAMPLE
+
+
+class EventNotes(Notes, NamedByEvent):
+    """The booking that names the meeting, and optional notes."""
+
+    EXAMPLE = NamedByEvent.EXAMPLE | Notes.EXAMPLE
+
+
+class EventReasonAndNotes(ReasonAndNotes, NamedByEvent):
+    """The booking that names the meeting, and an optional reason and notes."""
+
+    EXAMPLE = NamedByEvent.EXAMPLE | ReasonAndNotes.EXAMPLE
+
+
+class EventReschedule(NewTimes, NamedByEvent):
+    """The booking that names the meeting, and its new times and id."""
+
+    EXAMPLE = NamedByEvent.EXAMPLE | NewTimes.EXAMPLE
+
+    new_external_event_id = fields.Text(255, about="The booking's new id, if it has one.")
 
 
 class LeadChanges(Request):

@@ -70,6 +70,15 @@ TAGS = {
     "Service": "The state of the service. No key is needed.",
 }
 
+# The tags of routes by the beginnings of their paths; the first that fits counts.
+TAG_OF = {
+    "/api/public/meetings": "Meetings",
+    "/api/public/leads": "Leads",
+    "/api/public/receipts": "Receipts",
+    "/api/public/sources": "Sources",
+    "/hooks": "Sources",
+}
+
 DETAILS = {
     "type": "object",
     "description": "Field → sentences. Nested fields nest; list items go by their index.",
@@ -161,7 +170,7 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidApiKey(),
     errors.InvalidSignature(),
     errors.LeadNotFound(STARK),
-    errors.MeetingNotFound(MEETING_ID),
+    errors.MeetingNotFound(f"id {MEETING_ID}"),
     errors.SourceNotFound(SOURCE_ID),
     errors.ReceiptNotFound(RECEIPT["id"]),
     errors.NotFound(),
@@ -349,15 +358,9 @@ def tag_of(rule: Any) -> str:
     """Return the tag of a route, its heading in the documentation."""
     if rule.rule.endswith(".ics"):
         return "Calendars"
-    if rule.rule.startswith("/api/public/leads"):
-        return "Leads"
-    if rule.rule.startswith("/api/public/receipts"):
-        return "Receipts"
-    if rule.rule.startswith(("/api/public/sources", "/hooks")):
-        return "Sources"
-    if not rule.rule.startswith("/api/public/meetings"):
-        return "Service"
-    return "A meeting's life" if "<" in rule.rule and "POST" in rule.methods else "Meetings"
+    if rule.rule.startswith("/api/public/meetings/") and "POST" in rule.methods:
+        return "A meeting's life"
+    return next((tag for start, tag in TAG_OF.items() if rule.rule.startswith(start)), "Service")
 
 
 # --------------------------------------------------------------------------------------- responses

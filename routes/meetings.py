@@ -1,4 +1,7 @@
-"""The routes of meetings: log, list, count and find them, and change their state."""
+"""The routes of meetings: log, list, count and find them, and change their state.
+
+Each change is a route by the meeting's id, and another by the id of its booking.
+"""
 
 from uuid import UUID
 
@@ -15,11 +18,16 @@ from envelopes import (
 )
 from routes.blueprint import api
 from schemas import (
+    EventNotes,
+    EventReason,
+    EventReasonAndNotes,
+    EventReschedule,
     MeetingFilters,
     MeetingItem,
     MeetingRequest,
     MeetingResponse,
     MeetingsQuery,
+    NamedByEvent,
     Notes,
     Reason,
     ReasonAndNotes,
@@ -143,3 +151,64 @@ def reschedule_meeting(meeting_id: UUID) -> Response:
     """
     move = load_partly(RescheduleRequest)
     return changed(outcomes.reschedule(g.client_id, str(meeting_id), move))
+
+
+@api.post("/meetings/confirm")
+@answers(200, MeetingChanged, body=NamedByEvent, raises=(MeetingNotFound, InvalidTransition))
+def confirm_event() -> Response:
+    """Record that the lead has confirmed the booking with this id."""
+    given = load(NamedByEvent)
+    return changed(outcomes.confirm(g.client_id, bookings.find_meeting_id(g.client_id, given)))
+
+
+@api.post("/meetings/cancel")
+@answers(200, MeetingChanged, body=EventReason, raises=(MeetingNotFound, InvalidTransition))
+def cancel_event() -> Response:
+    """Cancel the meeting of the booking with this id."""
+    given = load(EventReason)
+    meeting_id = bookings.find_meeting_id(g.client_id, given)
+    return changed(outcomes.cancel(g.client_id, meeting_id, given))
+
+
+@api.post("/meetings/complete")
+@answers(200, MeetingChanged, body=EventNotes, raises=(MeetingNotFound, InvalidTransition))
+def complete_event() -> Response:
+    """Record that the meeting of the booking with this id took place."""
+    given = load(EventNotes)
+    meeting_id = bookings.find_meeting_id(g.client_id, given)
+    return changed(outcomes.complete(g.client_id, meeting_id, given))
+
+
+@api.post("/meetings/no-show")
+@answers(200, MeetingChanged, body=EventReasonAndNotes, raises=(MeetingNotFound, InvalidTransition))
+def mark_event_no_show() -> Response:
+    """Record that the lead did not show up to the booking with this id."""
+    given = load(EventReasonAndNotes)
+    meeting_id = bookings.find_meeting_id(g.client_id, given)
+    return changed(outcomes.mark_no_show(g.client_id, meeting_id, given))
+
+
+@api.post("/meetings/reopen")
+@answers(200, MeetingChanged, body=NamedByEvent, raises=(MeetingNotFound,))
+def reopen_event() -> Response:
+    """Make the meeting of the booking with this id scheduled again, unconfirmed.
+
+    This clears what the outcome had set; the timeline keeps it.
+    """
+    given = load(NamedByEvent)
+    return changed(outcomes.reopen(g.client_id, bookings.find_meeting_id(g.client_id, given)))
+
+
+@api.post("/meetings/reschedule")
+@answers(
+    200,
+    MeetingChanged,
+    body=EventReschedule,
+    raises=(MeetingNotFound, InvalidTransition, ExternalEventConflict),
+)
+def reschedule_event() -> Response:
+    """Move the meeting of the booking with this id to another time.
+
+    With neither `ends_at` nor `duration_minutes` the duration stays. The confirmation is removed.
+    """
+    return changed(outcomes.reschedule_by_event(g.client_id, load_partly(EventReschedule)))

@@ -8,7 +8,13 @@ from database.queries import Compiled, Insert, among, compiled, locking
 from models import SOURCE, ExternalEvent, Lead, Meeting, MeetingType, User, new_id
 from scheduling import in_turns
 from services import leads, meeting_types, meetings, users, waiting
-from services.errors import ExternalEventConflict, InvalidRequest, LeadNotFound, ServiceError
+from services.errors import (
+    ExternalEventConflict,
+    InvalidRequest,
+    LeadNotFound,
+    MeetingNotFound,
+    ServiceError,
+)
 from services.results import Details, Loaded, Result, RowResult
 from services.timeline import ChangeSet, insert_activities
 from services.waiting import Pair
@@ -77,9 +83,30 @@ def give_pair(client_id: Any, provider: Any, event_id: Any, meeting_id: Any) -> 
 
 
 @compiled
+def take_waiting_pair(client_id: Any, provider: Any, event_id: Any, meeting_id: Any) -> Any:
+    """Make a pair that a receipt waits for, and that names no meeting yet, name a meeting."""
+    return ExternalEvent.update({ExternalEvent.meeting: meeting_id}).where(
+        *_is_pair(client_id, provider, event_id), ExternalEvent.meeting.is_null()
+    )
+
+
+@compiled
 def release_pair(client_id: Any, provider: Any, event_id: Any) -> Any:
     """Make a pair name nothing."""
     return ExternalEvent.delete().where(*_is_pair(client_id, provider, event_id))
+
+
+def find_meeting_id(client_id: str, given: dict[str, Any]) -> str:
+    """Return the id of the meeting that a pair names, or named before; raises MeetingNotFound.
+
+    `given` has `external_calendar_provider` and `external_event_id`. A pair that only a receipt
+    waits for names no meeting.
+    """
+    provider, event_id = given["external_calendar_provider"], given["external_event_id"]
+    event = owner_of_pair.first(client_id=client_id, provider=provider, event_id=event_id)
+    if event is None or event.meeting_id is None:
+        raise MeetingNotFound(f"external event {provider} / {event_id}")
+    return str(event.meeting_id)
 
 
 def log(client_id: str, rows: list[Loaded]) -> list[Result]:

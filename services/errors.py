@@ -84,12 +84,12 @@ class LeadNotFound(ServiceError):
 
 
 class MeetingNotFound(ServiceError):
-    """No meeting of this client has the id."""
+    """No meeting of this client has the id, or what else names it."""
 
     status, code, title = 404, "meeting_not_found", "Meeting not found"
 
-    def __init__(self, meeting_id: str) -> None:
-        super().__init__(f"No meeting with the id {meeting_id}.")
+    def __init__(self, named_by: str) -> None:
+        super().__init__(f"No meeting with the {named_by}.")
 
 
 class SourceNotFound(ServiceError):

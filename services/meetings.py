@@ -59,7 +59,7 @@ def find(client_id: str, meeting_id: str) -> Meeting:
     """Return the client's meeting with an id, with its host and type; raises MeetingNotFound."""
     meeting: Meeting | None = meeting_by_id.first(client_id=client_id, meeting_id=meeting_id)
     if meeting is None:
-        raise MeetingNotFound(meeting_id)
+        raise MeetingNotFound(f"id {meeting_id}")
     return meeting
 
 
@@ -70,7 +70,7 @@ def find_locked(client_id: str, meeting_id: str) -> Meeting:
     """
     meeting: Meeting | None = meeting_by_id_locked.first(client_id=client_id, meeting_id=meeting_id)
     if meeting is None:
-        raise MeetingNotFound(meeting_id)
+        raise MeetingNotFound(f"id {meeting_id}")
     add_host_and_type(client_id, [meeting], {})
     return meeting
 

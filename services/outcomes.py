@@ -7,7 +7,7 @@ from typing import Any
 
 from database import transaction
 from models import SHOWN_STATUSES, Meeting
-from services import bookings, meetings, timeline
+from services import bookings, meetings, timeline, waiting
 from services.errors import (
     ExternalEventConflict,
     InvalidRequest,
@@ -212,11 +212,33 @@ def reschedule(client_id: str, meeting_id: str, move: Loaded) -> RowResult:
     result = meetings.change(meeting, after, given.get("reason"), changes)
     meetings.update_rows([*changes.rows.values()])
     insert_activities(changes.activities)
+    if after.external_event_id != meeting.external_event_id:
+        pair = str(meeting.external_calendar_provider), str(after.external_event_id)
+        waiting.release(client_id, pairs=[pair])
     return result
+
+
+def reschedule_by_event(client_id: str, move: Loaded) -> RowResult:
+    """Move the meeting that a pair names, like `reschedule`.
+
+    `move` also has the pair, `external_calendar_provider` and `external_event_id`; the booking's
+    new id is `new_external_event_id`. Raises the same errors.
+    """
+    given, wrong = move
+    if not {"external_calendar_provider", "external_event_id"} <= given.keys():
+        raise InvalidRequest(wrong)
+    try:
+        meeting_id = bookings.find_meeting_id(client_id, given)
+    except MeetingNotFound as error:
+        raise InvalidRequest(wrong) if wrong else error from None
+    given = given | {"external_event_id": given.get("new_external_event_id")}
+    return reschedule(client_id, meeting_id, Loaded(given, wrong))
 
 
 def _claim_new_id(client_id: str, meeting_id: str, move: Loaded) -> str | None:
     """Claim a rescheduled booking's new id for the meeting; returns the id of the owning meeting.
+
+    A new id that only a receipt waits for is free.
 
     The old id stays an alias. All code claims ids before it locks meetings, so that a
     concurrent booking cannot deadlock with this. If the move is refused, the claim is undone.
@@ -229,8 +251,10 @@ def _claim_new_id(client_id: str, meeting_id: str, move: Loaded) -> str | None:
         return None
     if bookings.claim(client_id, {(provider, event_id): meeting_id}):
         return meeting_id
-    owner = bookings.owner_of_pair.first(client_id=client_id, provider=provider, event_id=event_id)
-    return str(owner.meeting_id)
+    pair = {"client_id": client_id, "provider": provider, "event_id": event_id}
+    if bookings.take_waiting_pair.run(**pair, meeting_id=meeting_id):
+        return meeting_id
+    return str(bookings.owner_of_pair.first(**pair).meeting_id)
 
 
 def _times_of_move(meeting: Meeting, given: Given) -> tuple[dict[str, Any], Details]:
