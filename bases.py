@@ -9,17 +9,19 @@ from marshmallow import Schema, ValidationError, missing
 from marshmallow.exceptions import SCHEMA
 from marshmallow.fields import Constant
 
+Groups = tuple[tuple[str, ...], ...]
+
 
 class Request(Schema):
     """The body of a request; unknown fields are errors.
 
-    At least one field of each pair in `EITHER_OR` is required. `NEEDS` maps a field to the fields
+    At least one field of each group in `EITHER_OR` is required. `NEEDS` maps a field to the fields
     that it requires. `ONLY_WITH` maps a field to another field and its value: with this value the
     field is required, with any other it is refused. `REFUSED` maps a field that callers may expect
     to the sentence that refuses it.
     """
 
-    EITHER_OR: ClassVar[tuple[tuple[str, str], ...]] = ()
+    EITHER_OR: ClassVar[Groups] = ()
     NEEDS: ClassVar[dict[str, tuple[str, ...]]] = {}
     ONLY_WITH: ClassVar[dict[str, tuple[str, str]]] = {}
     REFUSED: ClassVar[dict[str, str]] = {}

@@ -21,7 +21,7 @@ from marshmallow.fields import (
 from marshmallow.validate import Length, OneOf, Range
 
 import fields
-from bases import OptionalRequest, Query, Request, ResponseSchema
+from bases import Groups, OptionalRequest, Query, Request, ResponseSchema
 from models import (
     ACTIVITY_TYPES,
     BOOKING_STATUSES,
@@ -69,7 +69,7 @@ class Attendee(Request):
 class MeetingRequest(Request):
     """A booking. After loading, times are instants in UTC, and a field that was null is None."""
 
-    EITHER_OR = (("ends_at", "duration_minutes"), ("lead_email", "lead_id"))
+    EITHER_OR: ClassVar[Groups] = (("ends_at", "duration_minutes"), ("lead_email", "lead_id"))
     NEEDS = {"previous_external_event_id": PAIR}
     EXAMPLE = {
         "lead_email": "tony.stark@gmail.com",
@@ -147,6 +147,44 @@ class MeetingRequest(Request):
         if has_previous and None in (given.get(PAIR[0]), given.get(PAIR[1])):
             wrong["previous_external_event_id"] = [f"Needs both {' and '.join(PAIR)}."]
         return wrong
+
+
+class MeetingPatch(MeetingRequest):
+    """Fields of a meeting to replace; null sets a field to its default."""
+
+    EITHER_OR = ()
+    NEEDS = {}
+    EXAMPLE = {"location_type": "in_person", "location_details": "Room 4", "meeting_url": None}
+    RESCHEDULED = "POST /meetings/{id}/reschedule changes the times."
+    ELSEWHERE: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("starts_at", "ends_at", "duration_minutes", "timezone"), RESCHEDULED),
+        "status": "POST /meetings/{id}/confirm, /cancel, /complete, /no-show, /reopen change it.",
+    }
+
+    title = fields.Text(255, allow_none=False, error_messages={"null": "Must not be null."})
+
+    class Meta:
+        fields = (
+            "title",
+            "meeting_url",
+            "location_type",
+            "location_details",
+            "description",
+            "host_email",
+            "meeting_type_id",
+            "attendee_name",
+            "attendee_email",
+            "attendee_phone",
+            "additional_attendees",
+        )
+
+    def prepare(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Leave out the fields that other calls change; `check` refuses them."""
+        return {name: value for name, value in given.items() if name not in self.ELSEWHERE}
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Refuse the fields that other calls change, and name the calls."""
+        return {name: [call] for name, call in self.ELSEWHERE.items() if name in given}
 
 
 class Reason(OptionalRequest):

@@ -24,6 +24,7 @@ from schemas import (
     EventReschedule,
     MeetingFilters,
     MeetingItem,
+    MeetingPatch,
     MeetingRequest,
     MeetingResponse,
     MeetingsQuery,
@@ -95,6 +96,17 @@ def get_meeting(meeting_id: UUID) -> Response:
     load_query(Query)
     meeting = meetings.find(g.client_id, str(meeting_id))
     return success(meeting=instance(MeetingItem).dump(meeting))
+
+
+@api.patch("/meetings/<uuid:meeting_id>")
+@answers(200, MeetingChanged, body=MeetingPatch, raises=(MeetingNotFound,))
+def update_meeting(meeting_id: UUID) -> Response:
+    """Replace the given fields of a meeting, in any status.
+
+    Null sets a field to its default; `title` has none. Other calls change the times and the status.
+    """
+    patch = load_partly(MeetingPatch)
+    return changed(meetings.update(g.client_id, str(meeting_id), patch))
 
 
 @api.post("/meetings/<uuid:meeting_id>/confirm")

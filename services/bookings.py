@@ -207,16 +207,10 @@ class Booking:
     def faults(self, meeting: Meeting | None, is_replay: bool) -> Details:
         """What is wrong with it: the schema's findings, and an unknown host or meeting type.
 
-        A replay may name the host that the meeting has, even if that user is inactive.
+        A replay may name any host, even one that is inactive.
         """
-        found: Details = {}
-        if self.given.get("host_email"):
-            is_hosting = meeting is not None and self.host and self.host.id == meeting.host_id
-            if self.host is None or not (self.host.active or is_replay or is_hosting):
-                found["host_email"] = ["No active user of yours has this email."]
-        if self.given.get("meeting_type_id") and self.meeting_type is None:
-            found["meeting_type_id"] = ["No meeting type of yours has this id."]
-        return found | self.wrong
+        named = self.given, self.host, self.meeting_type
+        return meetings.unknown_names(*named, meeting, may_be_inactive=is_replay) | self.wrong
 
     def names_lead_of(self, meeting: Meeting) -> bool:
         """Whether it names the meeting's lead: by id, or by an email that does or did."""
@@ -235,16 +229,8 @@ class Booking:
 
     def values(self, defaults: dict[str, Any]) -> dict[str, Any]:
         """The columns that it sets, with the default for an explicit null."""
-        given = self.given
-        values = {"starts_at": given["starts_at"], "ends_at": given["ends_at"]}
-        for name, default in defaults.items():
-            if name in given:
-                values[name] = default if given[name] is None else given[name]
-        if "host_email" in given:
-            values["host"] = self.host
-        if "meeting_type_id" in given:
-            values["meeting_type"] = self.meeting_type
-        return values
+        times = {name: self.given[name] for name in ("starts_at", "ends_at")}
+        return times | meetings.values(self.given, self.host, self.meeting_type, defaults)
 
 
 def _with_what_they_name(client_id: str, rows: list[Loaded]) -> list[Booking]:

@@ -1,4 +1,4 @@
-"""Meetings as they are stored: finding one, listing many, counting them."""
+"""Meetings as they are stored: finding one, changing its fields, listing many, counting them."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from peewee import JOIN, Tuple, fn
 
-from database import db
+from database import db, transaction
 from database.queries import Compiled, Update, checked, compiled, literal, locking
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
 from services import leads, meeting_types, timeline, users
-from services.errors import MeetingNotFound
-from services.results import RowResult
-from services.timeline import ChangeSet
+from services.errors import InvalidRequest, MeetingNotFound
+from services.results import Details, Loaded, RowResult
+from services.timeline import ChangeSet, insert_activities
 from times import format_instant, utc_now
 
 Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
@@ -112,6 +112,74 @@ def defaults_for(lead: Lead) -> dict[str, Any]:
 
 
 BOOKED = tuple(defaults_for(Lead.of({})))
+
+
+def unknown_names(
+    given: dict[str, Any],
+    host: User | None,
+    meeting_type: MeetingType | None,
+    meeting: Meeting | None,
+    may_be_inactive: bool = False,
+) -> Details:
+    """Return the faults of the fields that name a host or a meeting type, as field → sentences.
+
+    The host must be active, unless the meeting has that host already.
+    """
+    found: Details = {}
+    if given.get("host_email"):
+        is_hosting = meeting is not None and host is not None and host.id == meeting.host_id
+        if host is None or not (host.active or may_be_inactive or is_hosting):
+            found["host_email"] = ["No active user of yours has this email."]
+    if given.get("meeting_type_id") and meeting_type is None:
+        found["meeting_type_id"] = ["No meeting type of yours has this id."]
+    return found
+
+
+def values(
+    given: dict[str, Any],
+    host: User | None,
+    meeting_type: MeetingType | None,
+    defaults: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the columns that the fields given set, with the default for an explicit null."""
+    columns = {
+        name: default if given[name] is None else given[name]
+        for name, default in defaults.items()
+        if name in given
+    }
+    if "host_email" in given:
+        columns["host"] = host
+    if "meeting_type_id" in given:
+        columns["meeting_type"] = meeting_type
+    return columns
+
+
+@transaction
+def update(client_id: str, meeting_id: str, patch: Loaded) -> RowResult:
+    """Change the fields given, in any status; None sets a field to its default.
+
+    Raises InvalidRequest with the schema's findings and an unknown host or meeting type, and
+    MeetingNotFound.
+    """
+    given, wrong = patch
+    email, type_id = given.get("host_email"), given.get("meeting_type_id")
+    host = users.find_or_none(client_id, email) if email else None
+    meeting_type = meeting_types.find_all(client_id, [type_id]).get(type_id) if type_id else None
+    try:
+        meeting = find_locked(client_id, meeting_id)
+    except MeetingNotFound as error:
+        faults = unknown_names(given, host, meeting_type, None) | wrong
+        raise InvalidRequest(faults) if faults else error from None
+    if faults := unknown_names(given, host, meeting_type, meeting) | wrong:
+        raise InvalidRequest(faults)
+    after = meeting.copy()
+    defaults = defaults_for(leads.find(client_id, meeting.lead_id))
+    after.set_all(values(given, host, meeting_type, defaults))
+    changes = ChangeSet(client_id, latest_change)
+    result = change(meeting, after, None, changes)
+    update_rows([*changes.rows.values()])
+    insert_activities(changes.activities)
+    return result
 
 
 def change(meeting: Meeting, after: Meeting, reason: str | None, changes: ChangeSet) -> RowResult:
