@@ -14,8 +14,10 @@ from schemas import (
     LeadSummary,
     MeetingItem,
     MeetingResponse,
+    MeetingTypeResponse,
     ReceiptResponse,
     SourceResponse,
+    UserResponse,
 )
 
 NO_OP = {"description": "The meeting was already in this state."}
@@ -159,6 +161,30 @@ class SourceList(Answer):
     """All sources of the client."""
 
     sources = List(Nested(SourceResponse))
+
+
+class UserAnswer(Answer):
+    """One user."""
+
+    user = Nested(UserResponse)
+
+
+class UserList(Answer):
+    """The users, oldest first."""
+
+    users = List(Nested(UserResponse))
+
+
+class MeetingTypeAnswer(Answer):
+    """One meeting type."""
+
+    meeting_type = Nested(MeetingTypeResponse)
+
+
+class MeetingTypeList(Answer):
+    """The meeting types, oldest first."""
+
+    meeting_types = List(Nested(MeetingTypeResponse))
 
 
 class StatusAnswer(Answer):

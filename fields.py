@@ -231,9 +231,7 @@ class Integer(InputField, fields.Integer):
 class Boolean(InputField, fields.Boolean):
     """`true` or `false`, also written as text."""
 
-    def __init__(self, **options: Any) -> None:
-        error = "Must be true or false."
-        super().__init__(error_messages={"invalid": error}, **options)
+    default_error_messages = {"invalid": "Must be true or false."}
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
         if isinstance(value, bool):

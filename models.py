@@ -408,6 +408,11 @@ Meeting.add_index(
     name="meetings_with_outcome",
 )
 Meeting.add_index(
+    Meeting.meeting_type,  # looked up when a meeting type is deleted
+    where=Meeting.meeting_type.is_null(False),
+    name="meetings_of_type",
+)
+Meeting.add_index(
     Meeting.external_event_id,
     where=Meeting.external_calendar_provider.is_null(),
     name="meetings_of_half_a_pair",

@@ -44,6 +44,10 @@ AS_SHOWN = "A comma list of statuses as shown: `scheduled` excludes confirmed me
 PAIR = ("external_calendar_provider", "external_event_id")  # the key that identifies a replay
 LARGEST_OFFSET = 10**15  # rows to skip; both databases accept an OFFSET of this size
 MAPPING_BYTES = 64 * 1024
+NOT_NULL: dict[str, Any] = {
+    "allow_none": False,
+    "error_messages": {"null": "Must not be null."},
+}
 NO_LIST = {"invalid": "Must be a list of objects with name and email."}
 
 # ------------------------------------------------------------------------------ request bodies
@@ -161,7 +165,7 @@ class MeetingPatch(MeetingRequest):
         "status": "POST /meetings/{id}/confirm, /cancel, /complete, /no-show, /reopen change it.",
     }
 
-    title = fields.Text(255, allow_none=False, error_messages={"null": "Must not be null."})
+    title = fields.Text(255, **NOT_NULL)
 
     class Meta:
         fields = (
@@ -338,7 +342,51 @@ class LeadRequest(LeadChanges):
 class LeadPatch(LeadChanges):
     """Changes to a lead; its first name can be replaced but not cleared."""
 
-    first_name = fields.Text(255, allow_none=False, error_messages={"null": "Must not be null."})
+    first_name = fields.Text(255, **NOT_NULL)
+
+
+class UserRequest(Request):
+    """A new user, who can host meetings."""
+
+    EXAMPLE = {"email": "pepper.potts@example.com", "first_name": "Pepper", "last_name": "Potts"}
+
+    email = fields.Email(required=True, about="No two users have the same, in any case.")
+    first_name = fields.Text(255, required=True)
+    last_name = fields.Text(255, required=True)
+    active = fields.Boolean(load_default=True, about="Only active users can host new meetings.")
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Fill in the default of `active` for null."""
+        if given.get("active") is None:
+            valid["active"] = True
+        return {}
+
+
+class UserPatch(Request):
+    """Fields of a user to replace."""
+
+    EXAMPLE = {"active": False}
+
+    email = fields.Email(**NOT_NULL)
+    first_name = fields.Text(255, **NOT_NULL)
+    last_name = fields.Text(255, **NOT_NULL)
+    active = fields.Boolean(**NOT_NULL)
+
+
+class MeetingTypeRequest(Request):
+    """A new meeting type."""
+
+    EXAMPLE = {"name": "Discovery Call"}
+
+    name = fields.Text(255, required=True, about="No two meeting types have the same.")
+
+
+class MeetingTypePatch(Request):
+    """Fields of a meeting type to replace."""
+
+    EXAMPLE = {"name": "First Call"}
+
+    name = fields.Text(255, **NOT_NULL)
 
 
 class SourceRequest(Request):
@@ -650,3 +698,20 @@ class ReceiptResponse(ResponseSchema):
     lead_email = String(allow_none=True)
     received_at = DateTime()
     attempts = Integer(validate=Range(1))
+
+
+class UserResponse(ResponseSchema):
+    """A user, who can host meetings."""
+
+    id = UUID()
+    email = String()
+    first_name = String()
+    last_name = String()
+    active = Boolean()
+
+
+class MeetingTypeResponse(ResponseSchema):
+    """A meeting type."""
+
+    id = UUID()
+    name = String()

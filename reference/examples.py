@@ -13,6 +13,17 @@ HOST: dict[str, Any] = {
     "name": "Pepper Potts",
     "email": "pepper.potts@example.com",
 }
+USER: dict[str, Any] = {
+    "id": HOST["id"],
+    "email": HOST["email"],
+    "first_name": "Pepper",
+    "last_name": "Potts",
+    "active": True,
+}
+MEETING_TYPE: dict[str, Any] = {
+    "id": "019b6a5a-7f30-7b21-8a44-90f1c2d3e4f5",
+    "name": "Discovery Call",
+}
 TIMES: dict[str, Any] = {"starts_at": "2025-12-29T17:00:00Z", "ends_at": "2025-12-29T18:00:00Z"}
 MOVE: dict[str, Any] = {
     "from": {"starts_at": "2025-12-22T17:00:00Z", "ends_at": "2025-12-22T18:00:00Z"},
@@ -44,7 +55,7 @@ MEETING: dict[str, Any] = {
 MEETING_ITEM: dict[str, Any] = {
     **MEETING,
     "host_name": "Pepper Potts",
-    "meeting_type": "Discovery Call",
+    "meeting_type": MEETING_TYPE["name"],
     "confirmed_by_lead": True,
     "cancelled_at": None,
     "cancellation_reason": None,
@@ -56,7 +67,7 @@ MEETING_ITEM: dict[str, Any] = {
     "description": "Confirmation and reminder emails",
     "attendee_phone": "+1 212 970 4133",
     "additional_attendees": [schemas.Attendee.EXAMPLE],
-    "meeting_type_id": "019b6a5a-7f30-7b21-8a44-90f1c2d3e4f5",
+    "meeting_type_id": MEETING_TYPE["id"],
     "reschedules": [MOVE],
 }
 LEAD_SUMMARY: dict[str, Any] = {
@@ -136,6 +147,8 @@ EXAMPLES: dict[type[Schema], dict[str, Any]] = {
     schemas.LeadSummary: LEAD_SUMMARY,
     schemas.LeadResponse: LEAD,
     schemas.ActivityResponse: ACTIVITY,
+    schemas.UserResponse: USER,
+    schemas.MeetingTypeResponse: MEETING_TYPE,
     schemas.SourceResponse: SOURCE,
     schemas.ReceiptResponse: RECEIPT,
     envelopes.ReceiptWithPayload: {**RECEIPT, "payload": PAYLOAD},

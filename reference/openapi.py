@@ -20,7 +20,7 @@ import routes
 from bases import OptionalRequest, Request
 from config.settings import ROOT
 from envelopes import Answer
-from reference.examples import MEETING, RECEIPT, SOURCE
+from reference.examples import HOST, MEETING, MEETING_TYPE, RECEIPT, SOURCE
 from reference.shapes import ENUMS, Plugin, example_of, first_sentence, name_of, reference
 from services import errors
 from services.errors import ServiceError
@@ -64,6 +64,7 @@ TAGS = {
     "Meetings": "Log, find and count meetings.",
     "A meeting's life": "Change the state of a meeting. A repeated call changes nothing.",
     "Leads": "The people sold to, and their history.",
+    "Users and meeting types": "The people who host meetings, and the kinds of meetings.",
     "Sources": "The addresses of this service that booking systems post to.",
     "Receipts": "What arrived from booking systems, and what became of it.",
     "Calendars": "Meetings as iCalendar (RFC 5545), for calendar programs.",
@@ -74,6 +75,8 @@ TAGS = {
 TAG_OF = {
     "/api/public/meetings": "Meetings",
     "/api/public/leads": "Leads",
+    "/api/public/users": "Users and meeting types",
+    "/api/public/meeting-types": "Users and meeting types",
     "/api/public/receipts": "Receipts",
     "/api/public/sources": "Sources",
     "/hooks": "Sources",
@@ -171,6 +174,8 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidSignature(),
     errors.LeadNotFound(STARK),
     errors.MeetingNotFound(f"id {MEETING_ID}"),
+    errors.UserNotFound(HOST["id"]),
+    errors.MeetingTypeNotFound(MEETING_TYPE["id"]),
     errors.SourceNotFound(SOURCE_ID),
     errors.ReceiptNotFound(RECEIPT["id"]),
     errors.NotFound(),
@@ -178,7 +183,8 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.ExternalEventConflict(f"The event is meeting {MEETING_ID} of another lead."),
     errors.ExternalIdConflict("demo-tony-stark"),
     errors.InvalidTransition("cancelled", "completed"),
-    errors.NameTaken("There is a source named 'Calendly' already."),
+    errors.NameTaken(f"There is a user with the email {HOST['email']!r} already."),
+    errors.InUse(f"Meetings have the meeting type {MEETING_TYPE['id']}."),
     errors.PayloadTooLarge(1024 * 1024),
     InternalError(f"A bug. It was logged under request_id {REQUEST_ID}."),
     errors.TryAgainLater("The database is not available just now. Please try again."),
@@ -295,7 +301,7 @@ class Document:
                 content = {JSON: self.one_or_results(answered, described)}
             words = first_sentence(answered) + (f", when {when}" if when else "")
             made[status] = response(words, content)
-            if status == "201" or described.row:
+            if described.has_location:
                 name = "Location" if status == "201" else "LocationOfOne"
                 made[status]["headers"]["Location"] = name
         return made

@@ -2,18 +2,21 @@
 
 from flask import Flask
 
-from routes import meetings, leads, sources, receipts, calendars, hooks, public  # isort: skip  (the order of the document)
+from routes import meetings, leads, users, meeting_types  # isort: skip  (the document's order)
+from routes import sources, receipts, calendars, hooks, public  # isort: skip
 from routes.blueprint import api
 
 __all__ = [
     "calendars",
     "hooks",
     "leads",
+    "meeting_types",
     "meetings",
     "public",
     "receipts",
     "register",
     "sources",
+    "users",
 ]
 
 

@@ -110,6 +110,24 @@ class ReceiptNotFound(ServiceError):
         super().__init__(f"No receipt with the id {receipt_id}.")
 
 
+class UserNotFound(ServiceError):
+    """No user of this client has the id."""
+
+    status, code, title = 404, "user_not_found", "User not found"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"No user with the id {user_id}.")
+
+
+class MeetingTypeNotFound(ServiceError):
+    """No meeting type of this client has the id."""
+
+    status, code, title = 404, "meeting_type_not_found", "Meeting type not found"
+
+    def __init__(self, type_id: str) -> None:
+        super().__init__(f"No meeting type with the id {type_id}.")
+
+
 class InvalidTransition(ServiceError):
     """The meeting's status does not allow the change."""
 
@@ -161,9 +179,15 @@ class TryAgainLater(Unavailable):
 
 
 class NameTaken(ServiceError):
-    """Another row of this kind already has the name."""
+    """Another row already has the name or email."""
 
     status, code, title = 409, "name_taken", "Name taken"
+
+
+class InUse(ServiceError):
+    """The row cannot be deleted, because others refer to it."""
+
+    status, code, title = 409, "in_use", "In use"
 
 
 class UnknownName(ServiceError):

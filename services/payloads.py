@@ -146,9 +146,9 @@ class _Payload:
     def load(self) -> Loaded:
         """Load what is kept, without a wrong value whose alternative is valid."""
         loaded = _load(self.kept)
-        for names in SCHEMA.EITHER_OR:
-            if self.kept.keys() >= set(names):
-                loaded = self._choose(*names, loaded)
+        for one, other in SCHEMA.EITHER_OR:
+            if self.kept.keys() >= {one, other}:
+                loaded = self._choose(one, other, loaded)
         return loaded
 
     def _choose(self, one: str, other: str, loaded: Loaded) -> Loaded:

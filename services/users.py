@@ -7,7 +7,7 @@ from peewee import IntegrityError
 from database import transaction
 from database.queries import Insert, among, compiled, rows_of
 from models import User, new_id
-from services.errors import NameTaken, UnknownName
+from services.errors import NameTaken, UnknownName, UserNotFound
 from times import utc_now
 
 insert = Insert(User)
@@ -43,13 +43,26 @@ def add(client_id: str, email: str, first_name: str, last_name: str, active: boo
     try:
         insert([user])
     except IntegrityError as error:
-        raise NameTaken(f"There is a user with the email {email!r} already.") from error
+        raise _taken(email) from error
     return user
 
 
+def _taken(email: str) -> NameTaken:
+    return NameTaken(f"There is a user with the email {email!r} already.")
+
+
 def list_all(client_id: str) -> list[User]:
-    """Return the client's users by email."""
-    return rows_of(User.select().where(User.client == client_id).order_by(User.email_key))
+    """Return the client's users, oldest first."""
+    users = User.select().where(User.client == client_id)
+    return rows_of(users.order_by(User.created_at, User.id))
+
+
+def find(client_id: str, user_id: str) -> User:
+    """Return the client's user with an id; raises UserNotFound."""
+    user = find_by_id(client_id, [user_id]).get(user_id)
+    if user is None:
+        raise UserNotFound(user_id)
+    return user
 
 
 def find_or_none(client_id: str, email: str) -> User | None:
@@ -71,6 +84,21 @@ def find_by_id(client_id: str, ids: list[str]) -> dict[str, User]:
     if not ids:
         return {}
     return {user.id: user for user in users_by_id(client_id=client_id, ids=ids)}
+
+
+@transaction
+def update(client_id: str, user_id: str, given: dict[str, Any]) -> User:
+    """Change the fields given; raises UserNotFound, NameTaken."""
+    columns = dict(given)
+    if "email" in given:
+        columns["email_key"] = given["email"].lower()
+    if columns:
+        is_user = (User.client == client_id) & (User.id == user_id)
+        try:
+            User.update(columns).where(is_user).execute()
+        except IntegrityError as error:
+            raise _taken(given["email"]) from error
+    return find(client_id, user_id)
 
 
 @transaction

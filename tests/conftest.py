@@ -60,11 +60,11 @@ class Api:
     def patch(self, path: str, **options: Any) -> TestResponse:
         return self.open("PATCH", path, **options)
 
-    def put(self, path: str, **options: Any) -> TestResponse:
-        return self.open("PUT", path, **options)
-
     def delete(self, path: str, **options: Any) -> TestResponse:
         return self.open("DELETE", path, **options)
+
+    def put(self, path: str, **options: Any) -> TestResponse:
+        return self.open("PUT", path, **options)
 
     def on(self, app: Flask) -> "Api":
         """Return the same caller for another application."""

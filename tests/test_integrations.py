@@ -93,7 +93,7 @@ class Conversation:
 
     def learn(self, printed, shown, real):
         """Remember what the service returned for the ids and the address that the page shows."""
-        for thing in {"lead", "meeting", "source", "receipt"} & set(shown):
+        for thing in {"lead", "meeting", "meeting_type", "source", "receipt"} & set(shown):
             for name in ("id", "meeting_id", "lead_id"):
                 if shown[thing].get(name):
                     self.real[shown[thing][name]] = real[thing][name]

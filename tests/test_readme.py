@@ -42,11 +42,18 @@ def test_every_error_code_is_listed():
         assert f"`{code}`" in README, code
 
 
+NAMES = {
+    "meeting": "$MEETING",
+    "user": "$USER",
+    "meeting_type": "$TYPE",
+    "source": "$SOURCE",
+    "receipt": "$RECEIPT",
+}
 CURLS = re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE)
 
 
 def test_every_curl_works_as_pasted(api, lead):
-    """The lines run in order, with real values in place of $LEAD and the like."""
+    """The lines run in order, with real values in place of $LEAD, $MEETING and the like."""
     values = {"$KEY": api.key, "$LEAD": lead["id"]}
     for line in CURLS:
         for name, value in values.items():
@@ -61,15 +68,16 @@ def test_every_curl_works_as_pasted(api, lead):
         answer = api.http.open(path, method=method, data=data, headers=headers)
 
         assert answer.status_code in (200, 201), (line, answer.text)
-        if answer.json and "url" in answer.json:
+        if answer.is_json and "url" in answer.json:
             values["$TOKEN"] = answer.json["url"].rpartition("/")[2]
-        for noun in {"meeting", "source", "receipt"} & set(answer.json or ()):
-            values.setdefault(f"${noun.upper()}", answer.json[noun]["id"])
+        for noun, name in NAMES.items():
+            if answer.is_json and noun in answer.json:
+                values.setdefault(name, answer.json[noun]["id"])
 
 
 def test_every_endpoint_has_a_curl_example(app):
     shown = {
-        re.sub(r"\$(LEAD|MEETING|SOURCE|RECEIPT|TOKEN)", "{}", re.sub(r"\?.*", "", url))
+        re.sub(r"\$[A-Z_]+", "{}", re.sub(r"\?.*", "", url))
         for url in re.findall(r"http://127\.0\.0\.1:8000([^\s\"]+)", "\n".join(CURLS))
     }
     endpoints = {re.sub("<[^>]*>", "{}", rule.rule) for rule in app.url_map.iter_rules()}

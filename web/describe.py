@@ -20,6 +20,7 @@ class Described:
     body: type[Request] | None
     query: type[Query] | None
     row: type[Answer] | None  # a row of the response to an array, for a route that takes one
+    has_location: bool  # whether the response has the address of the row
     raises: tuple[type[ServiceError], ...]  # its own errors; all routes share some more
 
 
@@ -30,6 +31,7 @@ def answers(
     body: type[Request] | None = None,
     query: type[Query] | None = None,
     row: type[Answer] | None = None,
+    has_location: bool = False,
     raises: tuple[type[ServiceError], ...] = (),
 ) -> Callable[[View], View]:
     """Record what a route takes and returns. This costs a request nothing.
@@ -40,7 +42,9 @@ def answers(
     whens = {statuses: ""} if isinstance(statuses, int) else statuses
 
     def record(view: View) -> View:
-        vars(view)["described"] = Described(whens, answer, body, query, row, raises)
+        vars(view)["described"] = Described(
+            whens, answer, body, query, row, has_location or row is not None, raises
+        )
         return view
 
     return record
