@@ -116,7 +116,7 @@ RECEIPT: dict[str, Any] = {
     "event": "invitee.created",
     "outcome": "logged",
     "message": "Logged a new meeting.",
-    "details": {"host_email": ["No active user of yours has this email. Left out."]},
+    "details": {"host_email": ["Left out: no active user of yours has the email x@example.com."]},
     "meeting_id": MEETING["id"],
     "lead_id": MEETING["lead_id"],
     "lead_email": "tony.stark@gmail.com",

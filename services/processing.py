@@ -26,9 +26,10 @@ EFFECTS = {
     "rescheduled": "rescheduled",
     "unchanged": "unchanged",
 }
-NO_EMAIL = "The payload has no email that could name a lead."
+NO_EMAIL = "The payload has no email that could name a lead; correct it or the mapping, and retry."
+NO_LEAD = "No lead has the email {}; the booking is processed again when one has."
 UNKNOWN_BOOKING = (
-    "The booking is not known yet, and the event lacks what is needed to log it. It is processed"
+    "The booking is not known yet, and the event lacks what is needed to log it; it is processed"
     " again when the booking is logged."
 )
 
@@ -71,9 +72,13 @@ class Item:
         return Loaded(self.given, self.wrong)
 
     def leave_out(self, field: str, sentence: str) -> None:
-        """Treat a field of the booking as absent."""
-        del self.given[field]
-        self.repairs = self.repairs | {field: [*self.repairs.get(field, []), sentence]}
+        """Treat a field of the booking as absent, for a reason that `{}` puts its value into."""
+        sentences = [*self.repairs.get(field, []), sentence.format(self.given.pop(field))]
+        self.repairs = self.repairs | {field: sentences}
+
+    def keep_repairs(self, *fields: str) -> None:
+        """Forget the repairs of other fields, which have no effect."""
+        self.repairs = {name: self.repairs[name] for name in fields if name in self.repairs}
 
     def settle(
         self,
@@ -137,9 +142,11 @@ class Processing:
         for item in items:
             host = hosts.get(item.given.get("host_email", "").lower())
             if "host_email" in item.given and not (host and host.active):
-                item.leave_out("host_email", "No active user of yours has this email. Left out.")
+                item.leave_out("host_email", "Left out: no active user of yours has the email {}.")
             if "meeting_type_id" in item.given and item.given["meeting_type_id"] not in types:
-                item.leave_out("meeting_type_id", "No meeting type of yours has this id. Left out.")
+                item.leave_out(
+                    "meeting_type_id", "No meeting type of yours has the id {}; left out."
+                )
 
     def _lock_unknown_emails(self, items: list[Item]) -> None:
         """Lock the emails that no lead has, so that a receipt cannot miss a lead created just now.
@@ -169,7 +176,8 @@ class Processing:
         """Process an event that is no booking, or a booking that cannot be logged."""
         event = item.event
         if event.action == "ignore":
-            item.settle("ignored", message=f"{event.name} says nothing about a meeting.")
+            item.keep_repairs()
+            item.settle("ignored", message=f"{event.name} {event.message}")
         elif event.action == "refuse":
             [sentence, *_] = next(iter(event.details.values()))
             item.settle("refused", message=sentence, details=event.details)
@@ -185,30 +193,29 @@ class Processing:
             item.settle(EFFECTS[result.effect], result.row)
         elif not isinstance(result, LeadNotFound):
             item.refuse(result, "external_event_id")
-        elif self._wait(item, f"{result.message} The receipt is then processed again."):
+        elif self._wait(item, item.pairs):
             item.refuse(result, "lead_email")
+        else:
+            item.settle("unmatched", message=NO_LEAD.format(item.receipt.lead_email))
 
-    def _wait(self, item: Item, message: str, details: Details | None = None) -> Meeting | None:
-        """Let a receipt wait, unless its booking is known: then return the meeting."""
-        if meeting := self._known(item):
+    def _wait(self, item: Item, pairs: list[Pair]) -> Meeting | None:
+        """Let a receipt wait for its pairs; or return the meeting that one of those given names."""
+        if meeting := self._find(pairs):
             return meeting
         bookings.await_pairs(self.client_id, item.pairs)
-        if meeting := self._known(item):  # another transaction has just logged it
-            return meeting
-        item.settle("unmatched", message=message, details=details)
-        return None
+        return self._find(pairs)  # another transaction may just have logged it
 
-    def _known(self, item: Item) -> Meeting | None:
-        found = (bookings.find_meeting_of_pair(self.client_id, pair) for pair in item.pairs)
+    def _find(self, pairs: list[Pair]) -> Meeting | None:
+        found = (bookings.find_meeting_of_pair(self.client_id, pair) for pair in pairs)
         return next(filter(None, found), None)
 
     def _process_outcome(self, item: Item) -> None:
         """Apply a cancellation, a completion, a no-show or its undoing."""
-        meeting = bookings.find_meeting_of_pair(self.client_id, item.pairs[0])
+        own = item.pairs[:1]
+        meeting = self._wait(item, own) if item.wrong else self._find(own)
         if meeting is None and item.wrong:
-            meeting = self._wait(item, UNKNOWN_BOOKING, item.wrong)
-            if meeting is None:
-                return
+            item.settle("unmatched", message=UNKNOWN_BOOKING, details=item.wrong)
+            return
         try:
             with db.atomic():
                 self._apply(item, meeting)
@@ -227,9 +234,11 @@ class Processing:
                 return self._settle_booking(item, result)
             meeting, effect = result.row, EFFECTS[result.effect]
             is_current = result.row.external_event_id == item.pairs[0][1]
-        elif meeting is not None and is_current and (error := self._lead_fault(item, meeting)):
-            return item.refuse(error, "lead_email")
+        else:
+            item.keep_repairs("reason")  # the other fields are not used
         assert meeting is not None
+        if is_current and effect == "unchanged" and (error := self._lead_fault(item, meeting)):
+            return item.refuse(error, "lead_email")
         if is_current:
             effect = self._carry_out(item, meeting.id) or effect
         item.settle(effect, meeting)

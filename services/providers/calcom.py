@@ -30,6 +30,8 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     name, inner = event_name(payload.get("triggerEvent")), payload.get("payload")
     body = inner if isinstance(inner, dict) else payload  # a flattened payload
     action, details = _action(name, body)
+    if name == "BOOKING_CANCELLED" and body.get("requestReschedule") is True:
+        return Event(name, "ignore", message="only says that the host asks for another time.")
     return Event(
         name=name,
         action=action,
@@ -48,20 +50,21 @@ def _action(name: str | None, body: dict[str, Any]) -> tuple[Action, dict[str, l
             if isinstance(no_show, bool):
                 return "no_show" if no_show else "reopen", {}
         return "refuse", {"status": ["noShow must be true or false."]}
-    if name == "BOOKING_CANCELLED" and body.get("requestReschedule") is True:
-        return "ignore", {}  # the host asks for another time
     return ACTIONS.get(name, "ignore"), {}
 
 
 def _booking(name: str | None, body: dict[str, Any]) -> dict[str, Any]:
     uid = body.get("uid")
+    emails: tuple[Any, ...] = (
+        find(body, "attendees", 0, "email"),
+        find(body, "responses", "email", "value"),
+    )
+    if name == NO_SHOW and body.get("startTime") is None:
+        emails = ()  # it may list only a guest who did not come
     return {
         "external_event_id": (body.get("bookingUid"), uid) if name == NO_SHOW else uid,
         "previous_external_event_id": body.get("rescheduleUid"),
-        "lead_email": (
-            find(body, "attendees", 0, "email"),
-            find(body, "responses", "email", "value"),
-        ),
+        "lead_email": emails,
         "attendee_name": find(body, "attendees", 0, "name"),
         "attendee_phone": find(body, "attendees", 0, "phoneNumber"),
         "title": (body.get("eventTitle"), body.get("title")),

@@ -42,7 +42,8 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     name, invitee = event_name(payload.get("event")), _invitee(payload.get("payload"))
     action: Action = ACTIONS.get(name, "ignore") if name else "refuse"
     if action == "cancel" and invitee.get("rescheduled") is True:
-        action = "ignore"  # the new booking reports the move
+        message = "belongs to a move, which the new booking reports."
+        return Event(name, "ignore", message=message)
     return Event(
         name=name,
         action=action,

@@ -23,6 +23,7 @@ class Event:
     booking: dict[str, Any] = field(default_factory=dict)
     timezone: str = "UTC"  # of times without an offset, if the booking has no zone
     reason: Any = None  # of a cancellation or a no-show
+    message: str = "says nothing about a meeting."  # of `ignore`: what follows the name
     details: dict[str, list[str]] = field(
         default_factory=dict
     )  # of `refuse`: our field → sentences

@@ -49,7 +49,7 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     if is_blank(source.mapping.get("lead_email")):
         booking["lead_email"] = booking.get("attendee_email")
     name, action, details = _event(payload, source.mapping.get("event"))
-    return Event(name, action, booking, source.timezone, reason, details)
+    return Event(name, action, booking, source.timezone, reason, details=details)
 
 
 def _value(payload: dict[str, Any], target: str) -> Any:
