@@ -86,7 +86,7 @@ class _Payload:
         for name, value in booking.items():
             if name in FIELDS and (values := _candidates(value)):
                 self.given[name] = values
-                self.kept[name] = _as_text(FIELDS[name], values[0])
+                self.kept[name] = _as_text(values[0])
 
     def note(self, name: str, *sentences: str) -> None:
         """List repairs of a field."""
@@ -209,7 +209,7 @@ def _mend(field: Any, value: Any) -> tuple[Any, list[str]]:
     repairs = []
     if isinstance(value, str) and fields.REFUSED_CHARACTERS.search(value):
         repairs.append("Control characters were removed.")
-    value = _as_text(field, value)
+    value = _as_text(value)
     if isinstance(value, str):
         value = plain_text(value)
     if isinstance(field, fields.Text) and isinstance(value, str):
@@ -219,9 +219,9 @@ def _mend(field: Any, value: Any) -> tuple[Any, list[str]]:
     return value, repairs
 
 
-def _as_text(field: Any, value: Any) -> Any:
-    """Return a number as its text where the field wants text; any other value as it is."""
-    if isinstance(value, int | float) and not isinstance(field, fields.Integer):
+def _as_text(value: Any) -> Any:
+    """Return a number as its text, which number fields accept too, and other values as they are."""
+    if isinstance(value, int | float):
         return value if plain_text(value) is None else plain_text(value)
     return value
 
@@ -250,7 +250,7 @@ def _mend_guests(field: Any, value: Any) -> tuple[list[dict[str, Any]], list[str
             invalid += 1
         elif email.lower() not in guests:
             name, mended = _first_valid(GUEST_FIELDS["name"], _candidates(find(given, "name")))
-            guests[email.lower()] = {"email": email} | ({"name": name} if name else {})
+            guests[email.lower()] = {"name": name, "email": email}
             repairs += [f"The name of {email}: {sentence}" for sentence in mended]
     if invalid:
         repairs.append(f"Left out: {invalid} without a valid email.")

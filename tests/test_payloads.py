@@ -252,6 +252,13 @@ def test_times_without_an_offset_and_without_a_valid_zone_are_in_the_zone_of_the
         assert booking["starts_at"] == datetime(2026, 1, 12, 18, tzinfo=UTC)
 
 
+def test_a_time_that_needs_repair_is_in_the_zone_of_the_source_too():
+    changes = {"starts_at": "2026-01-12T15:00\x00", "ends_at": None, "duration_minutes": 30}
+    event = Event("x", "log", GIVEN | changes, timezone="America/Santiago")
+
+    assert repair(event).booking.valid["starts_at"] == datetime(2026, 1, 12, 18, tzinfo=UTC)
+
+
 def test_the_zone_of_the_source_is_not_that_of_a_booking_with_offsets_or_with_a_zone():
     with_offsets = Event("x", "log", GIVEN, timezone="America/Santiago")
     zone = {"timezone": "Europe/Oslo", "starts_at": "2026-01-12T15:00"}

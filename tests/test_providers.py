@@ -118,6 +118,21 @@ def test_an_older_sender_of_calendly_nests_the_invitee():
     assert booking_of("calendly/invitee.created", {"payload": inside}) == expected
 
 
+def test_a_null_in_the_nested_invitee_of_calendly_does_not_hide_what_is_beside_it():
+    changes = {"payload/invitee/scheduled_event": None}
+
+    assert booking_of("calendly/invitee.created-nested", changes)["title"] == "Discovery Call"
+
+
+def test_times_of_calendly_without_an_offset_or_a_zone_are_in_that_of_the_source():
+    event = {"start_time": "2026-01-12T15:00:00", "end_time": "2026-01-12T15:30:00", "name": "A"}
+    changes = {"payload/scheduled_event": event, "payload/timezone": None}
+
+    booking = booking_of("calendly/invitee.created", changes, timezone="Europe/Oslo")
+
+    assert (booking["timezone"], booking["starts_at"]) == ("Europe/Oslo", at(2026, 1, 12, 14))
+
+
 def test_a_nested_invitee_of_calendly_that_was_rescheduled_is_ignored():
     change = {"event": "invitee.canceled", "payload/invitee/rescheduled": True}
 
@@ -291,6 +306,11 @@ def test_a_no_show_of_calcom_names_its_booking_and_its_lead():
         ({"attendees/0/email": ""}, "lead_email", "mateo.rojas@example.com"),
         ({"eventTitle": None}, "title", "Discovery Call between Hugo Berg and Mateo Rojas"),
         ({"additionalNotes": ...}, "description", "A first call"),
+        (
+            {"videoCallData/url": "https://x.example"},
+            "meeting_url",
+            "https://app.cal.com/video/bFJeNb2uX8ANpT3JL5EfXw",
+        ),
         ({"metadata": {}}, "meeting_url", "https://app.cal.com/video/bFJeNb2uX8ANpT3JL5EfXw"),
         ({"metadata": {}, "videoCallData": ...}, "meeting_url", None),
         ({"attendees": []}, "timezone", None),
@@ -469,6 +489,13 @@ def test_ghl_means_wall_clock_times_in_the_first_zone_it_has(changes, zone, hour
     assert booking["starts_at"] == at(2026, 1, 16, hour)
 
 
+def test_the_zone_of_ghl_is_that_of_the_source_although_its_times_have_offsets():
+    times = {"calendar/startTime": "2026-01-16T10:00:00Z", "calendar/endTime": "2026-01-16T11:00Z"}
+    changes = times | {"calendar/selectedTimezone": ..., "timezone": ...}
+
+    assert booking_of("ghl/confirmed", changes, timezone="Asia/Tokyo")["timezone"] == "Asia/Tokyo"
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "expected"),
     [
@@ -640,7 +667,7 @@ def test_times_of_a_mapping_without_a_zone_are_in_that_of_the_source():
         {"duration_minutes": ..., "ends_at": "/end"},
         {"duration_minutes": "30"},
         {"timezone": "Europe/Madrid", "status": "confirmed", "reason": "unknown"},
-        {"description": "", "lead_id": "/lead"},
+        {"description": "", "timezone": " ", "lead_id": "/lead"},
     ],
 )
 def test_a_mapping_that_can_work_has_no_fault(changes):
