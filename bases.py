@@ -21,6 +21,7 @@ class Request(Schema):
     to the sentence that refuses it.
     """
 
+    BODY_BYTES: ClassVar[int] = 1024 * 1024  # the longest body
     EITHER_OR: ClassVar[Groups] = ()
     NEEDS: ClassVar[dict[str, tuple[str, ...]]] = {}
     ONLY_WITH: ClassVar[dict[str, tuple[str, str]]] = {}
@@ -105,6 +106,7 @@ PROPERTIES: dict[str, Callable[[Any], Any]] = {
     "host": _host,
     "signed": attrgetter("signed"),
     "last_received_at": attrgetter("last_received_at"),
+    "lead_of_meeting": attrgetter("meeting.lead_id"),
 }
 # Caller's name → the column that holds the id of another row.
 KEYS = {

@@ -13,6 +13,7 @@ from schemas import (
     LeadResponse,
     LeadSummary,
     MeetingItem,
+    MeetingNoteResponse,
     MeetingResponse,
     MeetingTypeResponse,
     ReceiptResponse,
@@ -161,6 +162,19 @@ class SourceList(Answer):
     """All sources of the client."""
 
     sources = List(Nested(SourceResponse))
+
+
+class NoteSaved(Answer):
+    """The note that was stored."""
+
+    note = Nested(MeetingNoteResponse)
+
+
+class NotePage(Answer):
+    """A page of notes."""
+
+    notes = List(Nested(MeetingNoteResponse))
+    pagination = Nested(CursorPagination)
 
 
 class UserAnswer(Answer):

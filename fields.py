@@ -145,6 +145,18 @@ class Url(InputField, fields.Url):
         self.validators = [PlainText(max=2048), is_url]
 
 
+class Word(InputField, fields.String):
+    """A word of at most `longest` of the characters a-z, 0-9, _ and -, except the reserved ones."""
+
+    def __init__(self, longest: int, reserved: tuple[str, ...], **options: Any) -> None:
+        pattern = f"^(?!({'|'.join(reserved)})$)[a-z0-9_-]{{1,{longest}}}$"
+        error = (
+            f"Must be 1 to {longest} of the characters a-z, 0-9, _ and -, and none of the reserved"
+            f" words: {', '.join(reserved)}."
+        )
+        super().__init__(validate=validate.Regexp(pattern, error=error), **options)
+
+
 class Choice(InputField, fields.String):
     """One of a few words."""
 
@@ -192,6 +204,20 @@ class DateTime(InputField, fields.DateTime):
             raise ValidationError(WRONG_DATE_TIME) from error
 
 
+class UtcDateTime(DateTime):
+    """An ISO 8601 date and time, UTC unless it has an offset, loaded as an instant in UTC."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
+        return _in_range(super()._deserialize(value, *args, **kwargs))
+
+
+def _in_range(written: datetime) -> datetime:
+    instant = to_instant(written)
+    if not EARLIEST <= instant < TOO_LATE:
+        raise ValidationError(OUT_OF_RANGE)
+    return instant
+
+
 class Instant(DateTime):
     """An ISO 8601 date and time with its offset, loaded as an instant in UTC."""
 
@@ -201,10 +227,7 @@ class Instant(DateTime):
         written = super()._deserialize(plus, *args, **kwargs)
         if written.tzinfo is None:
             raise ValidationError("Must have an offset, such as 2025-12-29T17:00:00Z.")
-        instant = to_instant(written)
-        if not EARLIEST <= instant < TOO_LATE:
-            raise ValidationError(OUT_OF_RANGE)
-        return instant
+        return _in_range(written)
 
 
 class Integer(InputField, fields.Integer):
@@ -253,6 +276,20 @@ class ShortList(InputField, fields.List[Any]):
             sentence = f"Must hold at most {self.most} {self.noun}, not {len(value)}."
             raise ValidationError(sentence)
         return super()._deserialize(value, *args, **kwargs)
+
+
+class TextOrTexts(InputField, fields.Field[Any]):
+    """A text, or a list of texts."""
+
+    def __init__(self, longest: int, most: int, longest_each: int, **options: Any) -> None:
+        super().__init__(**options)
+        invalid = "Must be a text or a list of texts."
+        self.text = Text(longest, allow_none=False, error_messages={"invalid": invalid})
+        item = Text(longest_each, allow_none=False, error_messages={"null": "Must be text."})
+        self.texts = ShortList(item, "texts", most, allow_none=False)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return (self.texts if isinstance(value, list) else self.text).deserialize(value)
 
 
 class Metadata(InputField, fields.Dict):

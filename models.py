@@ -64,6 +64,11 @@ RECEIPT_OUTCOMES = (
     "unmatched",
     "refused",
 )
+# The contents of a note; the last is a text or a list of texts.
+NOTE_CONTENTS = ("notes", "transcript_text", "summary", "manual_ai_summary", "action_items")
+# Providers of notes for which Nexor has integrations of its own.
+RESERVED_NOTE_PROVIDERS = ("fireflies", "diio", "gemini", "retell")
+OLDEST_FIRST = "created_at"  # the order of notes
 CHANNEL = "system"
 MINUTE = timedelta(minutes=1)
 SOURCE = "api"

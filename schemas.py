@@ -30,7 +30,10 @@ from models import (
     LATEST_START,
     LOCATION_TYPES,
     MEETING_ORDERS,
+    NOTE_CONTENTS,
+    OLDEST_FIRST,
     RECEIPT_OUTCOMES,
+    RESERVED_NOTE_PROVIDERS,
     SHOWN_STATUSES,
     SOURCE_PROVIDERS,
 )
@@ -48,6 +51,9 @@ NOT_NULL: dict[str, Any] = {
     "allow_none": False,
     "error_messages": {"null": "Must not be null."},
 }
+# The fields of a note that identify its meeting, in the order in which they are tried.
+NOTE_MEETING = ("calendar_event_id", "external_calendar_event_id", "meeting_url", "lead_email")
+NOTE_CHARACTERS = 500_000  # of each content of a note
 NO_LIST = {"invalid": "Must be a list of objects with name and email."}
 
 # ------------------------------------------------------------------------------ request bodies
@@ -445,6 +451,65 @@ class RetryRequest(Request):
         return {"outcome": ["Required unless source_id or lead_email is given."]}
 
 
+class MeetingNoteRequest(Request):
+    """What a note-taking tool, or a person, wrote down about a meeting."""
+
+    BODY_BYTES = 4 * 1024 * 1024
+    EITHER_OR = (NOTE_MEETING, NOTE_CONTENTS)
+    NEEDS = {"external_calendar_event_id": ("external_calendar_provider",)}
+    EXAMPLE = {
+        "external_calendar_provider": "ghl",
+        "external_calendar_event_id": "1RZJ24WY65VGQFyhN0vJ",
+        "provider": "fathom",
+        "external_meeting_id": "fathom-4711",
+        "summary": "Tony wants a demo of the Mark III.",
+        "action_items": ["Send the price list", "Book the demo"],
+    }
+
+    calendar_event_id = fields.Id(about="The meeting's id in this service.")
+    external_calendar_provider = fields.LowerCase(
+        64, about="The system in which the meeting was booked, in any case."
+    )
+    external_calendar_event_id = fields.Text(
+        255, about="The booking's exact id in that system, current or earlier."
+    )
+    meeting_url = fields.Url(
+        about="The meeting's exact URL; of several meetings, the one that starts nearest to"
+        " `meeting_date`, or else to now."
+    )
+    lead_email = fields.Email(
+        about="The lead's email, in any case: the meeting that starts nearest to `meeting_date`,"
+        " within 60 minutes, or else the latest meeting that has begun."
+    )
+    meeting_date = fields.UtcDateTime(
+        about="About when the meeting starts, an ISO 8601 date and time; UTC without an offset."
+    )
+    provider = fields.Word(
+        64, RESERVED_NOTE_PROVIDERS, about="The tool that made the note; `manual` by default."
+    )
+    external_meeting_id = fields.Text(
+        255, about="The note's id in that tool. With `provider` it identifies one note permanently."
+    )
+    notes = fields.Text(NOTE_CHARACTERS)
+    transcript_text = fields.Text(NOTE_CHARACTERS)
+    summary = fields.Text(NOTE_CHARACTERS)
+    manual_ai_summary = fields.Text(NOTE_CHARACTERS)
+    action_items = fields.TextOrTexts(NOTE_CHARACTERS, 200, 1000)
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Check that the request names a meeting, and that it has contents, which may be null."""
+        wrong = {}
+        if all(given.get(name) is None for name in NOTE_MEETING):
+            wrong[NOTE_MEETING[0]] = [f"Required unless {' or '.join(NOTE_MEETING[1:])} is given."]
+        if given.keys().isdisjoint(NOTE_CONTENTS):
+            first, *others = NOTE_CONTENTS
+            wrong[first] = [f"Required unless {' or '.join(others)} is given."]
+        is_half = given.get("external_calendar_provider") is None
+        if is_half and given.get("external_calendar_event_id") is not None:
+            wrong["external_calendar_event_id"] = ["Needs external_calendar_provider."]
+        return wrong
+
+
 # -------------------------------------------------------------------------------------- queries
 
 
@@ -541,6 +606,18 @@ class MeetingsQuery(MeetingFilters):
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Refuse a cursor of another order."""
         return cursor_faults(valid) if "order" in valid else {}
+
+
+class NotesQuery(Query):
+    """Parameters of GET /meetings/{meeting_id}/notes, which has a fixed order."""
+
+    limit = fields.Integer(1, 100, load_default=20)
+    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Add the fixed order, and refuse a cursor of another order."""
+        valid["order"] = OLDEST_FIRST
+        return cursor_faults(valid)
 
 
 class HistoryQuery(Query):
@@ -715,3 +792,24 @@ class MeetingTypeResponse(ResponseSchema):
 
     id = UUID()
     name = String()
+
+
+class MeetingNoteResponse(ResponseSchema):
+    """A note about a meeting."""
+
+    id = UUID()
+    meeting_id = UUID()
+    lead_id = UUID(attribute="lead_of_meeting")
+    provider = String()
+    external_meeting_id = String(allow_none=True)
+    notes = String(allow_none=True)
+    summary = String(allow_none=True)
+    manual_ai_summary = String(allow_none=True)
+    transcript_text = String(allow_none=True)
+    action_items = fields.TextOrTexts(NOTE_CHARACTERS, 200, 1000)
+    matched_by = String(
+        validate=OneOf(NOTE_MEETING),
+        metadata={"description": "The field that identified the meeting."},
+    )
+    created_at = DateTime()
+    updated_at = DateTime()

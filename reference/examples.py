@@ -70,6 +70,21 @@ MEETING_ITEM: dict[str, Any] = {
     "meeting_type_id": MEETING_TYPE["id"],
     "reschedules": [MOVE],
 }
+NOTE: dict[str, Any] = {
+    "id": "019b6a5d-1c00-7a3e-9b55-3e2d1c0b9a87",
+    "meeting_id": MEETING["id"],
+    "lead_id": MEETING["lead_id"],
+    "provider": "fathom",
+    "external_meeting_id": "fathom-4711",
+    "notes": None,
+    "summary": "Tony wants a demo of the Mark III.",
+    "manual_ai_summary": None,
+    "transcript_text": None,
+    "action_items": ["Send the price list", "Book the demo"],
+    "matched_by": "external_calendar_event_id",
+    "created_at": "2025-12-29T18:05:00Z",
+    "updated_at": "2025-12-29T18:05:00Z",
+}
 LEAD_SUMMARY: dict[str, Any] = {
     "id": "019b6a5b-0f10-7c52-8d2e-1f5b7a9c3d20",
     "first_name": "Tony",
@@ -147,6 +162,7 @@ EXAMPLES: dict[type[Schema], dict[str, Any]] = {
     schemas.LeadSummary: LEAD_SUMMARY,
     schemas.LeadResponse: LEAD,
     schemas.ActivityResponse: ACTIVITY,
+    schemas.MeetingNoteResponse: NOTE,
     schemas.UserResponse: USER,
     schemas.MeetingTypeResponse: MEETING_TYPE,
     schemas.SourceResponse: SOURCE,

@@ -63,6 +63,7 @@ to 128 of `[A-Za-z0-9._-]`) to find the request in your logs and in ours.
 TAGS = {
     "Meetings": "Log, find and count meetings.",
     "A meeting's life": "Change the state of a meeting. A repeated call changes nothing.",
+    "Meeting notes": "What note-taking tools, or people, wrote down about meetings.",
     "Leads": "The people sold to, and their history.",
     "Users and meeting types": "The people who host meetings, and the kinds of meetings.",
     "Sources": "The addresses of this service that booking systems post to.",
@@ -73,6 +74,8 @@ TAGS = {
 
 # The tags of routes by the beginnings of their paths; the first that fits counts.
 TAG_OF = {
+    "/api/public/meeting-notes": "Meeting notes",
+    "/api/public/meetings/<uuid:meeting_id>/notes": "Meeting notes",
     "/api/public/meetings": "Meetings",
     "/api/public/leads": "Leads",
     "/api/public/users": "Users and meeting types",

@@ -64,6 +64,8 @@ class Converter(OpenAPIConverter):
     def field2property(self, field: marshmallow.fields.Field[Any]) -> dict[str, Any]:
         """Return a field as JSON Schema."""
         made = super().field2property(field)
+        if isinstance(field, fields.TextOrTexts):
+            made["anyOf"] = [self.field2property(inner) for inner in (field.text, field.texts)]
         about = {name: made.pop(name) for name in ABOUT if name in made}
         made = named_enum(special_shape(field, made))
         if field.allow_none and not isinstance(field.parent, Query):

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from routes import meetings, leads, users, meeting_types  # isort: skip  (the document's order)
+from routes import meetings, notes, leads, users, meeting_types  # isort: skip  (document order)
 from routes import sources, receipts, calendars, hooks, public  # isort: skip
 from routes.blueprint import api
 
@@ -12,6 +12,7 @@ __all__ = [
     "leads",
     "meeting_types",
     "meetings",
+    "notes",
     "public",
     "receipts",
     "register",

@@ -2,6 +2,7 @@
 
 from flask import Response, current_app, g, request
 
+from bases import Request
 from envelopes import HookProbed, ReceiptAnswer
 from schemas import ReceiptResponse
 from services import intake, sources
@@ -14,7 +15,7 @@ from services.errors import (
     Unavailable,
 )
 from web.answers import success
-from web.body import BODY_BYTES, instance, parse_json, read_body
+from web.body import instance, parse_json, read_body
 from web.describe import answers
 
 
@@ -48,7 +49,7 @@ def receive_hook(token: str) -> Response:
     g.unavailable = intake.unavailable(token)
     source = sources.find_by_token(token)
     g.client_id = source.client_id
-    raw = read_body(BODY_BYTES)
+    raw = read_body(Request.BODY_BYTES)
     intake.check_signature(source, request.headers, raw)
     payload = parse_json(raw)
     keep_days = current_app.config["SETTINGS"].receipt_days

@@ -1,6 +1,7 @@
 """Meetings as they are stored: finding one, changing its fields, listing many, counting them."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from times import format_instant, utc_now
 
 Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
 
+MICROSECOND = timedelta(microseconds=1)  # the precision of stored instants
 # The columns that stay as they were when the meeting was logged.
 FIXED = {"id", "client", "lead", "external_calendar_provider", "source", "created_at"}
 # The columns that responses show.
@@ -279,6 +281,9 @@ FILTERS: dict[str, Callable[[Any, Any], Any]] = {
         Meeting.external_calendar_provider == value
     ),
     "external_event_id": _is_external_event,
+    # COALESCE hides the column's statistics: with them PostgreSQL expects to find few meetings, and
+    # so reads and sorts all instead of reading them in order up to the first that is found.
+    "meeting_url": lambda client_id, value: fn.COALESCE(Meeting.meeting_url, "") == value,
     "starts_after": lambda client_id, value: Meeting.starts_at >= value,
     "starts_before": lambda client_id, value: Meeting.starts_at < value,
     "updated_after": lambda client_id, value: Meeting.updated_at >= value,
@@ -313,6 +318,30 @@ def list_meetings(client_id: str, query: dict[str, Any]) -> tuple[list[Meeting],
         return rows, None
     last = rows[limit - 1]
     return rows[:limit], (order, getattr(last, ORDERS[order][0].name), last.id)
+
+
+def first(client_id: str, order: str, filters: dict[str, Any]) -> Meeting | None:
+    """Return the first of the client's meetings that pass the filters, in an order."""
+    values = _filter_values(filters)
+    page = _page(frozenset(values), None, order, False)
+    meeting: Meeting | None = page.first(client_id=client_id, limit=1, **values)
+    return meeting
+
+
+def nearest(
+    client_id: str, at: datetime, filters: dict[str, Any], within: timedelta | None = None
+) -> Meeting | None:
+    """Return the meeting that starts nearest to a time, of those that pass the filters.
+
+    The index of a client's meetings by their start is read outward from the time.
+    """
+    bounds = {} if within is None else {"starts_before": at + within + MICROSECOND}
+    after = first(client_id, "starts_at", {**filters, "starts_after": at, **bounds})
+    within = after.starts_at - at if after else within
+    bounds = {} if within is None else {"starts_after": at - within}
+    before = first(client_id, "-starts_at", {**filters, "starts_before": at, **bounds})
+    found = [meeting for meeting in (after, before) if meeting]
+    return min(found, key=lambda meeting: abs(meeting.starts_at - at), default=None)
 
 
 def list_of_lead(

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models import is_uuid
+from schemas import MeetingNoteRequest
 
 anything = st.recursive(
     st.none()
@@ -90,6 +91,47 @@ def test_no_value_in_a_change_of_a_meeting_causes_a_500(api, lead, call, changes
     assert api.get(f"/meetings/{meeting['id']}.ics").status_code == 200
 
 
+NOTE_FIELDS = [*MeetingNoteRequest().fields]
+
+
+@fuzzed
+@given(changes=st.dictionaries(st.sampled_from(NOTE_FIELDS), anything, max_size=4))
+def test_no_value_in_a_field_of_a_note_causes_a_500(api, lead, changes):
+    api.post("/meetings", json=booking())
+
+    check(api.post("/meeting-notes", data=json.dumps({"lead_email": lead["email"]} | changes)))
+
+
+@fuzzed
+@given(changes=st.dictionaries(st.sampled_from([*FIELDS, *NOTE_FIELDS]), anything, max_size=4))
+def test_no_value_in_a_change_of_a_meetings_fields_causes_a_500(api, lead, changes):
+    meeting = api.post("/meetings", json=booking()).json["meeting"]
+
+    check(api.patch(f"/meetings/{meeting['id']}", data=json.dumps(changes)))
+
+
+@fuzzed
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(["email", "first_name", "last_name", "active", "name"]), anything
+    )
+)
+def test_no_value_in_a_field_of_a_user_or_meeting_type_causes_a_500(api, changes):
+    body = json.dumps({"email": "a@b.co", "first_name": "A", "last_name": "B"} | changes)
+
+    check(api.post("/users", data=body))
+    check(api.post("/meeting-types", data=body))
+
+
+@fuzzed
+@given(changes=st.dictionaries(st.sampled_from(FIELDS) | st.text(), anything, max_size=4))
+@pytest.mark.parametrize("match", ["email", "phone", "email,phone"])
+def test_no_value_in_a_field_of_a_lead_that_is_matched_causes_a_500(api, lead, match, changes):
+    row = {"first_name": "Tony", "email": lead["email"], "phone": lead["phone"]} | changes
+
+    check(api.post(f"/leads?match={match}", data=json.dumps([row, row, changes])))
+
+
 @fuzzed
 @given(body=st.binary(max_size=200))
 def test_no_bytes_in_a_body_cause_a_500(api, body):
@@ -105,6 +147,8 @@ def test_no_bytes_in_a_body_cause_a_500(api, body):
                 "page",
                 "search",
                 "email",
+                "phone",
+                "external_id",
                 "status",
                 "cursor",
                 "offset",
@@ -125,7 +169,7 @@ def test_no_bytes_in_a_body_cause_a_500(api, body):
 )
 @pytest.mark.parametrize(
     "path",
-    ["/leads", "/leads/{}/meetings", "/leads/{}/history", "/meetings", "/meetings/stats"],
+    ["/leads", "/users", "/leads/{}/meetings", "/leads/{}/history", "/meetings", "/meetings/stats"],
 )
 def test_no_query_causes_a_500(api, lead, path, query):
     assert is_uuid(lead["id"])

@@ -180,7 +180,8 @@ def test_a_list_has_the_limits_that_the_document_states(api, lead, name):
         for parameter in OPERATIONS[name]["parameters"]
         if parameter["name"] == "limit"
     )
-    path = path.replace("{lead_id}", lead["id"])
+    meeting = api.post("/meetings", json=booking()).json["meeting"]
+    path = path.replace("{lead_id}", lead["id"]).replace("{meeting_id}", meeting["id"])
 
     assert api.get(path).json["pagination"]["limit"] == limit["default"]
     assert api.get(path, query_string={"limit": limit["maximum"]}).status_code == 200

@@ -9,8 +9,8 @@ from conftest import booking, using
 
 from database import db
 from database.queries import Compiled
-from models import Activity, ExternalEvent, Meeting, new_id
-from services import bookings, clients, leads, meetings, timeline, users
+from models import Activity, ExternalEvent, Meeting, MeetingNote, new_id
+from services import bookings, clients, leads, meetings, notes, timeline, users
 from services.results import Loaded
 from times import utc_now
 
@@ -67,6 +67,7 @@ def _seed(leads_count, meetings_count):
             "client": owner,
             "lead": lead.id,
             "title": "Seeded",
+            "meeting_url": f"https://meet.example.com/{n // 3}" if n % 2 else None,
             "starts_at": now + timedelta(minutes=n),
             "ends_at": now + timedelta(minutes=n + 30),
             "external_calendar_provider": "ghl" if n % 1000 else None,
@@ -104,11 +105,25 @@ def _seed(leads_count, meetings_count):
         Activity.of(activity | {"lead": meeting.lead_id, "meeting": meeting.id})
         for meeting in booked[:20_000]
     ]
+    note = dict.fromkeys(MeetingNote._meta.fields) | {
+        "client": owner,
+        "provider": "manual",
+        "matched_by": "meeting_url",
+        "created_at": now,
+        "updated_at": now,
+    }
+    written = [
+        MeetingNote.of(
+            note | {"id": new_id(), "meeting": meeting.id, "external_meeting_id": meeting.id}
+        )
+        for meeting in booked[:5000]
+    ]
     for insert, rows in (
         (leads.insert_unless_taken, people),
         (bookings.insert_meetings, booked),
         (bookings.insert_unless_taken, events),
         (timeline.insert_activities, activities),
+        (notes.insert_unless_taken, written),
     ):
         for start in range(0, len(rows), 5000):
             with db.atomic():
@@ -136,7 +151,9 @@ def explain(kind, app, database_url):
         "external_calendar_provider": "ghl",
         "external_event_id": "seeded-50",
         "provider": "ghl",
+        "external_meeting_id": "a",
         "event_id": "seeded-50",
+        "meeting_url": "https://meet.example.com/a",
         "limit": 51,
         "offset": 0,
         "meeting_id": meeting.id,
@@ -208,6 +225,21 @@ class TestPlans:
         assert not re.search(r"Sort|TEMP B-TREE", plan), plan
 
     @pytest.mark.parametrize(
+        ("order", "bounds"),
+        [
+            ("starts_at", {"starts_after"}),
+            ("-starts_at", {"starts_before"}),
+            ("-starts_at", {"starts_before", "starts_after"}),
+        ],
+        ids=str,
+    )
+    def test_a_meeting_url_is_searched_outward_from_a_time(self, explain, order, bounds):
+        plan = explain(meetings._page(frozenset({"meeting_url", *bounds}), None, order, False))
+
+        assert "meetings_client_id_starts_at_id" in plan, plan
+        assert not re.search(f"{WHOLE_TABLE}|Sort|TEMP B-TREE", plan), plan
+
+    @pytest.mark.parametrize(
         ("filters", "statuses", "index"),
         [
             ({"lead_id"}, None, "meetings_lead_id_starts_at_id"),
@@ -256,6 +288,10 @@ class TestPlans:
             (leads.leads_by_keys_locked, "leads_email_key_client_id"),
             (leads.leads_by_keys_locked, "leads_phone_digits"),
             (leads.leads_by_keys_locked, PRIMARY + "leads"),
+            (notes.note_by_tool, "meeting_notes_external_meeting_id_client_id_provider"),
+            (notes.note_by_tool_locked, "meeting_notes_external_meeting_id_client_id_provider"),
+            (notes._page(False), "meeting_notes_meeting_id_created_at_id"),
+            (notes._page(True), "meeting_notes_meeting_id_created_at_id"),
             (bookings.owners_locked, PRIMARY + "external_events"),
             (bookings.owners_locked, PRIMARY + "meetings"),
             (bookings.owner_of_pair, PRIMARY + "external_events"),

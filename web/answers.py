@@ -104,6 +104,12 @@ def changed(result: RowResult) -> Response:
     return success(meeting={**shown, **idempotent}, **idempotent)
 
 
+def saved(result: RowResult, noun: str, schema: type[ResponseSchema]) -> Response:
+    """Respond with a row, shown by the schema: 201 if it is new, else 200."""
+    status = 201 if result.effect == "created" else 200
+    return write_json(status, {"success": True, noun: instance(schema).dump(result.row)})
+
+
 def page(
     noun: str, schema: type[ResponseSchema], query: dict[str, Any], rows: list[Any], next_key: Any
 ) -> Response:

@@ -15,7 +15,6 @@ from scheduling import in_turns
 from services.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from services.results import Loaded
 
-BODY_BYTES = 1024 * 1024
 ARRAY_BYTES = 8 * 1024 * 1024
 ARRAY_ROWS = 1000
 ROWS_A_TURN = 100  # rows loaded before other requests run: about 5 ms
@@ -50,7 +49,7 @@ def load_partly(schema: type[Request]) -> Loaded:
     For a service that checks the rest itself, so that one error names every fault. Raises
     PayloadTooLarge, InvalidJson.
     """
-    raw = read_body(BODY_BYTES).removeprefix(codecs.BOM_UTF8)
+    raw = read_body(schema.BODY_BYTES).removeprefix(codecs.BOM_UTF8)
     is_absent = not raw.strip() and issubclass(schema, OptionalRequest)
     valid, wrong = load_object(instance(schema), {} if is_absent else parse_json(raw))
     return Loaded(valid, _load_query(Query).wrong | wrong)
@@ -62,7 +61,7 @@ def load_rows(schema: type[Request], query_schema: type[Query] = Query) -> Rows:
     Raises PayloadTooLarge, InvalidJson, and InvalidRequest for an array of a wrong length, or one
     sent with an invalid query; the faults of an object's query are among its own.
     """
-    body = parse_json(read_body(ARRAY_BYTES))
+    body = parse_json(read_body(schema.BODY_BYTES, ARRAY_BYTES))
     query, wrong = _load_query(query_schema)
     if not isinstance(body, list):
         valid, own_wrong = load_object(instance(schema), body)
@@ -118,17 +117,18 @@ def parse_json(raw: bytes) -> Any:
     return body
 
 
-def read_body(limit: int) -> bytes:
-    """Read the whole body; an object may have BODY_BYTES, an array `limit`.
+def read_body(limit: int, array_limit: int = 0) -> bytes:
+    """Read the whole body of at most `limit` bytes; an array may be longer, up to `array_limit`.
 
     Raises PayloadTooLarge, and InvalidJson for a body that ends too soon.
     """
     # Werkzeug silently cuts a body without a Content-Length at its limit, and accepts a body that
     # ends before its Content-Length.
     length = request.content_length
-    most = limit + 1 if length is None else length
-    if length is not None and length > limit:
-        raise PayloadTooLarge(limit)
+    longest = max(limit, array_limit)
+    most = longest + 1 if length is None else length
+    if length is not None and length > longest:
+        raise PayloadTooLarge(longest)
     raw = b""
     try:
         while len(raw) < most and (chunk := request.stream.read(most - len(raw))):
@@ -136,8 +136,8 @@ def read_body(limit: int) -> bytes:
     except Exception as error:  # broken chunks, a reset: each server has its own exceptions
         raise InvalidJson(NOT_WHOLE) from error
     is_array = raw.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
-    if len(raw) > (limit if is_array else BODY_BYTES):
-        raise PayloadTooLarge(BODY_BYTES)
+    if len(raw) > (longest if is_array else limit):
+        raise PayloadTooLarge(limit)
     if length is not None and len(raw) < length:
         raise InvalidJson(NOT_WHOLE)
     return raw
