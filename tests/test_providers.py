@@ -690,6 +690,7 @@ def test_a_mapping_that_can_work_has_no_fault(changes):
         ({"description": "/a~"}, "description", "Must be a JSON Pointer"),
         ({"description": "/" + "a" * 1000}, "description", "at most 1000 characters"),
         ({"description": "/a\ud800"}, "description", "control characters"),
+        ({"description": "\ud800"}, "description", "control characters"),
         ({"timezone": "Mars"}, "timezone", "IANA time zone"),
         ({"duration_minutes": "an hour"}, "duration_minutes", "whole number"),
         ({"location_type": "zoom"}, "location_type", "Must be one of"),

@@ -94,7 +94,7 @@ def _target_fault(name: str, target: Any) -> str | None:
         return "Unknown field."
     if not isinstance(target, str):
         return "Must be text: a JSON Pointer or a literal."
-    if is_blank(target):
+    if not target.strip(fields.WHITE_SPACE):
         return None
     if target.startswith("/"):
         return _pointer_fault(target)
