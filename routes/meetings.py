@@ -34,7 +34,7 @@ from schemas import (
     ReasonAndNotes,
     RescheduleRequest,
 )
-from services import bookings, meetings, outcomes
+from services import bookings, external_events, meetings, outcomes
 from services.errors import (
     ExternalEventConflict,
     InvalidTransition,
@@ -170,7 +170,9 @@ def reschedule_meeting(meeting_id: UUID) -> Response:
 def confirm_event() -> Response:
     """Record that the lead has confirmed the booking with this id."""
     given = load(NamedByEvent)
-    return changed(outcomes.confirm(g.client_id, bookings.find_meeting_id(g.client_id, given)))
+    return changed(
+        outcomes.confirm(g.client_id, external_events.find_meeting_id(g.client_id, given))
+    )
 
 
 @api.post("/meetings/cancel")
@@ -178,7 +180,7 @@ def confirm_event() -> Response:
 def cancel_event() -> Response:
     """Cancel the meeting of the booking with this id."""
     given = load(EventReason)
-    meeting_id = bookings.find_meeting_id(g.client_id, given)
+    meeting_id = external_events.find_meeting_id(g.client_id, given)
     return changed(outcomes.cancel(g.client_id, meeting_id, given))
 
 
@@ -187,7 +189,7 @@ def cancel_event() -> Response:
 def complete_event() -> Response:
     """Record that the meeting of the booking with this id took place."""
     given = load(EventNotes)
-    meeting_id = bookings.find_meeting_id(g.client_id, given)
+    meeting_id = external_events.find_meeting_id(g.client_id, given)
     return changed(outcomes.complete(g.client_id, meeting_id, given))
 
 
@@ -196,7 +198,7 @@ def complete_event() -> Response:
 def mark_event_no_show() -> Response:
     """Record that the lead did not show up to the booking with this id."""
     given = load(EventReasonAndNotes)
-    meeting_id = bookings.find_meeting_id(g.client_id, given)
+    meeting_id = external_events.find_meeting_id(g.client_id, given)
     return changed(outcomes.mark_no_show(g.client_id, meeting_id, given))
 
 
@@ -208,7 +210,9 @@ def reopen_event() -> Response:
     This clears what the outcome had set; the timeline keeps it.
     """
     given = load(NamedByEvent)
-    return changed(outcomes.reopen(g.client_id, bookings.find_meeting_id(g.client_id, given)))
+    return changed(
+        outcomes.reopen(g.client_id, external_events.find_meeting_id(g.client_id, given))
+    )
 
 
 @api.post("/meetings/reschedule")

@@ -4,15 +4,14 @@ from typing import Any
 
 from database import db, transaction
 from database.group_commit import LARGEST_GROUP, GroupCommit
-from database.queries import Compiled, Insert, among, compiled, locking
+from database.queries import Compiled, Insert
 from models import SOURCE, ExternalEvent, Lead, Meeting, MeetingType, User, new_id
 from scheduling import in_turns
-from services import leads, meeting_types, meetings, users, waiting
+from services import external_events, leads, meeting_types, meetings, users, waiting
 from services.errors import (
     ExternalEventConflict,
     InvalidRequest,
     LeadNotFound,
-    MeetingNotFound,
     ServiceError,
 )
 from services.results import Details, Loaded, Result, RowResult
@@ -23,90 +22,6 @@ from times import format_instant, utc_now
 NO_VALUES = dict.fromkeys(Meeting._meta.fields)  # of a new meeting, before any is set
 
 insert_meetings = Insert(Meeting)
-insert_unless_taken = Insert(ExternalEvent, unless_taken=True)
-
-
-def _owners(client_id: Any, event_ids: Any) -> Any:
-    return (
-        ExternalEvent.select(
-            ExternalEvent.provider, ExternalEvent.event_id, *Meeting._meta.sorted_fields
-        )
-        .join(Meeting)
-        .where(ExternalEvent.client == client_id, among(ExternalEvent.event_id, event_ids))
-        .order_by(Meeting.id)
-    )
-
-
-@compiled
-def owners(client_id: Any, event_ids: Any) -> Any:
-    """Return the client's external events with any of these ids, with their meetings."""
-    return _owners(client_id, event_ids)
-
-
-@compiled
-def owners_locked(client_id: Any, event_ids: Any) -> Any:
-    """Return the same, with the meetings locked until the transaction ends."""
-    return locking(_owners(client_id, event_ids), Meeting)
-
-
-def _is_pair(client_id: Any, provider: Any, event_id: Any) -> tuple[Any, ...]:
-    return (
-        ExternalEvent.client == client_id,
-        ExternalEvent.provider == provider,
-        ExternalEvent.event_id == event_id,
-    )
-
-
-@compiled
-def awaited_locked(client_id: Any, event_ids: Any) -> Any:
-    """Return the external events with any of these ids that receipts wait for, locked."""
-    query = ExternalEvent.select().where(
-        ExternalEvent.client == client_id,
-        among(ExternalEvent.event_id, event_ids),
-        ExternalEvent.meeting.is_null(),
-    )
-    return locking(query.order_by(ExternalEvent.provider, ExternalEvent.event_id))
-
-
-@compiled
-def owner_of_pair(client_id: Any, provider: Any, event_id: Any) -> Any:
-    """Return the external event of a pair."""
-    return ExternalEvent.select().where(*_is_pair(client_id, provider, event_id))
-
-
-@compiled
-def give_pair(client_id: Any, provider: Any, event_id: Any, meeting_id: Any) -> Any:
-    """Make a pair name a meeting."""
-    return ExternalEvent.update({ExternalEvent.meeting: meeting_id}).where(
-        *_is_pair(client_id, provider, event_id)
-    )
-
-
-@compiled
-def take_waiting_pair(client_id: Any, provider: Any, event_id: Any, meeting_id: Any) -> Any:
-    """Make a pair that a receipt waits for, and that names no meeting yet, name a meeting."""
-    return ExternalEvent.update({ExternalEvent.meeting: meeting_id}).where(
-        *_is_pair(client_id, provider, event_id), ExternalEvent.meeting.is_null()
-    )
-
-
-@compiled
-def release_pair(client_id: Any, provider: Any, event_id: Any) -> Any:
-    """Make a pair name nothing."""
-    return ExternalEvent.delete().where(*_is_pair(client_id, provider, event_id))
-
-
-def find_meeting_id(client_id: str, given: dict[str, Any]) -> str:
-    """Return the id of the meeting that a pair names, or named before; raises MeetingNotFound.
-
-    `given` has `external_calendar_provider` and `external_event_id`. A pair that only a receipt
-    waits for names no meeting.
-    """
-    provider, event_id = given["external_calendar_provider"], given["external_event_id"]
-    event = owner_of_pair.first(client_id=client_id, provider=provider, event_id=event_id)
-    if event is None or event.meeting_id is None:
-        raise MeetingNotFound(f"external event {provider} / {event_id}")
-    return str(event.meeting_id)
 
 
 def log(client_id: str, rows: list[Loaded]) -> list[Result]:
@@ -135,43 +50,6 @@ def _log(client_id: str, rows: list[Loaded]) -> list[Result]:
 
 
 _log_together: GroupCommit[Loaded, Result] = GroupCommit(_log)
-
-
-def claim(client_id: str, pairs: dict[Pair, str]) -> int:
-    """Make each pair that is free name the meeting given; returns how many were free.
-
-    The table's key decides, however many transactions claim a pair at once: on PostgreSQL the
-    others wait here until the first has committed, on SQLite until they may begin. All claim in
-    one order, so that they wait for each other instead of deadlocking.
-    """
-    events = [
-        ExternalEvent.of(
-            {"client": client_id, "provider": pair[0], "event_id": pair[1], "meeting": pairs[pair]}
-        )
-        for pair in sorted(pairs)
-    ]
-    return insert_unless_taken(events)
-
-
-def find_meeting_of_pair(client_id: str, pair: Pair) -> Meeting | None:
-    """Return the meeting that a pair names now or named before, or None."""
-    events = owners(client_id=client_id, event_ids=[pair[1]])
-    return next((event.meeting for event in events if event.provider == pair[0]), None)
-
-
-def await_pairs(client_id: str, pairs: list[Pair]) -> None:
-    """Mark the pairs that name no meeting as awaited by an unmatched receipt.
-
-    A transaction that gives such a pair to a meeting then sees that a receipt waits for it. This
-    waits for transactions that are just doing so; look for the meeting again afterwards.
-    """
-    events = [
-        ExternalEvent.of(
-            {"client": client_id, "provider": provider, "event_id": event_id, "meeting": None}
-        )
-        for provider, event_id in sorted(pairs)
-    ]
-    insert_unless_taken(events)
 
 
 class Booking:
@@ -307,11 +185,11 @@ class Batch:
     def log(self) -> list[Result]:
         """Log the bookings; returns a result for each."""
         self._claim_pairs()
-        results = self._decide_all(owners)
+        results = self._decide_all(external_events.owners)
         if self.changes.rows:
             # Only a change of a stored meeting needs its lock. The usual replay changes nothing;
             # without a lock it writes nothing, and its commit does not wait for the disk.
-            results = self._decide_all(owners_locked)
+            results = self._decide_all(external_events.owners_locked)
         self._write()
         return results
 
@@ -324,7 +202,7 @@ class Batch:
                     self.claims.setdefault(pair, booking.meeting_id)
             else:
                 others.update(booking.pairs)
-        self.taken = len(self.claims) - claim(self.client_id, self.claims)
+        self.taken = len(self.claims) - external_events.claim(self.client_id, self.claims)
         if self.taken or others - self.claims.keys():
             self.known_event_ids = sorted({event_id for _, event_id in others | self.claims.keys()})
 
@@ -367,7 +245,9 @@ class Batch:
         owned = self.claims.keys() & {(event.provider, event.event_id) for event in events}
         if self.taken <= len(owned) + len(self.awaited):
             return False
-        awaited = awaited_locked(client_id=self.client_id, event_ids=self.known_event_ids)
+        awaited = external_events.awaited_locked(
+            client_id=self.client_id, event_ids=self.known_event_ids
+        )
         self.awaited = self.claims.keys() & {(event.provider, event.event_id) for event in awaited}
         return True
 
@@ -479,9 +359,9 @@ class Batch:
             owner_id = self.owners.get(pair)
             key = {"client_id": self.client_id, "provider": pair[0], "event_id": pair[1]}
             if owner_id is None and pair not in self.awaited:  # its booking was refused
-                release_pair.run(**key)
+                external_events.release_pair.run(**key)
             elif owner_id is not None and (owner_id != claimed_for or pair in self.awaited):
-                give_pair.run(**key, meeting_id=owner_id)
+                external_events.give_pair.run(**key, meeting_id=owner_id)
         insert_activities(self.changes.activities)
 
     @property

@@ -9,7 +9,7 @@ from peewee import Tuple
 from database import transaction
 from database.queries import Compiled, Insert, Update, checked, compiled, locking
 from models import NOTE_CONTENTS, OLDEST_FIRST, Meeting, MeetingNote, new_id
-from services import bookings, meetings
+from services import external_events, meetings
 from services.errors import InvalidRequest, MeetingNotFound, Unavailable
 from services.meetings import Key
 from services.results import RowResult
@@ -89,7 +89,7 @@ def _find_meeting(client_id: str, given: dict[str, Any]) -> tuple[str, str]:
         return "calendar_event_id", meetings.find(client_id, given["calendar_event_id"]).id
     if given.get("external_calendar_event_id"):
         pair = given | {"external_event_id": given["external_calendar_event_id"]}
-        return "external_calendar_event_id", bookings.find_meeting_id(client_id, pair)
+        return "external_calendar_event_id", external_events.find_meeting_id(client_id, pair)
     if url:
         name, named_by = "meeting_url", f"meeting_url {url}"
         meeting = meetings.nearest(client_id, date or utc_now(), {"meeting_url": url})

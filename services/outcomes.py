@@ -7,7 +7,7 @@ from typing import Any
 
 from database import transaction
 from models import SHOWN_STATUSES, Meeting
-from services import bookings, meetings, timeline, waiting
+from services import external_events, meetings, timeline, waiting
 from services.errors import (
     ExternalEventConflict,
     InvalidRequest,
@@ -228,7 +228,7 @@ def reschedule_by_event(client_id: str, move: Loaded) -> RowResult:
     if not {"external_calendar_provider", "external_event_id"} <= given.keys():
         raise InvalidRequest(wrong)
     try:
-        meeting_id = bookings.find_meeting_id(client_id, given)
+        meeting_id = external_events.find_meeting_id(client_id, given)
     except MeetingNotFound as error:
         raise InvalidRequest(wrong) if wrong else error from None
     given = given | {"external_event_id": given.get("new_external_event_id")}
@@ -249,12 +249,12 @@ def _claim_new_id(client_id: str, meeting_id: str, move: Loaded) -> str | None:
     provider = meetings.find(client_id, meeting_id).external_calendar_provider
     if provider is None:
         return None
-    if bookings.claim(client_id, {(provider, event_id): meeting_id}):
+    if external_events.claim(client_id, {(provider, event_id): meeting_id}):
         return meeting_id
     pair = {"client_id": client_id, "provider": provider, "event_id": event_id}
-    if bookings.take_waiting_pair.run(**pair, meeting_id=meeting_id):
+    if external_events.take_waiting_pair.run(**pair, meeting_id=meeting_id):
         return meeting_id
-    return str(bookings.owner_of_pair.first(**pair).meeting_id)
+    return str(external_events.owner_of_pair.first(**pair).meeting_id)
 
 
 def _times_of_move(meeting: Meeting, given: Given) -> tuple[dict[str, Any], Details]:

@@ -4,7 +4,7 @@ from itertools import groupby
 
 from database import db
 from models import Meeting, Receipt, Source
-from services import bookings, leads, meeting_types, outcomes, payloads, users
+from services import bookings, external_events, leads, meeting_types, outcomes, payloads, users
 from services.errors import InvalidTransition, LeadNotFound, ServiceError
 from services.providers.events import Event
 from services.results import Details, Loaded, Result, RowResult
@@ -202,11 +202,11 @@ class Processing:
         """Let a receipt wait for its pairs; or return the meeting that one of those given names."""
         if meeting := self._find(pairs):
             return meeting
-        bookings.await_pairs(self.client_id, item.pairs)
+        external_events.await_pairs(self.client_id, item.pairs)
         return self._find(pairs)  # another transaction may just have logged it
 
     def _find(self, pairs: list[Pair]) -> Meeting | None:
-        found = (bookings.find_meeting_of_pair(self.client_id, pair) for pair in pairs)
+        found = (external_events.find_meeting_of_pair(self.client_id, pair) for pair in pairs)
         return next(filter(None, found), None)
 
     def _process_outcome(self, item: Item) -> None:

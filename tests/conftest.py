@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -226,6 +227,21 @@ def callers(api: Api, database_url: str) -> Iterator[list[Api]]:
     for app in apps:
         app.extensions["database"].database.close_all()
     database.use(usual)
+
+
+@pytest.fixture
+def deadlocks(kind: str, app: Flask) -> Callable[[], int]:
+    """`deadlocks()`: how many PostgreSQL has ended in this database so far."""
+    if kind == "sqlite":
+        pytest.skip("SQLite has one writer, and so no deadlocks")
+
+    def count() -> int:
+        time.sleep(1.2)  # sessions report their statistics once a second
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        [(number,)] = database.db.obj.fetch(query, ())
+        return number
+
+    return count
 
 
 def call_at_once(*calls: Callable[[], Any]) -> None:

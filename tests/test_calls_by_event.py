@@ -4,13 +4,12 @@ import json
 from functools import partial
 
 import pytest
-from conftest import booking
-from test_locks import CALLERS, call_at_once, callers  # noqa: F401
+from conftest import CALLERS, booking, call_at_once
 from test_outcomes import BODIES, RESULTING_STATUS
 
 import database
 from models import ExternalEvent
-from services import bookings, waiting
+from services import external_events, waiting
 
 EVENT = {"external_calendar_provider": "ghl", "external_event_id": "1RZJ24WY65VGQFyhN0vJ"}
 NEW_TIME = {"starts_at": "2026-02-01T10:00:00Z"}
@@ -29,7 +28,7 @@ def call(api, name, **changes):
 def wait_for(client_id, event_id):
     """Store the pair of a receipt that waits for its booking."""
     data = {"client": client_id, "provider": "ghl", "event_id": event_id, "meeting": None}
-    bookings.insert_unless_taken([ExternalEvent.of(data)])
+    external_events.insert_unless_taken([ExternalEvent.of(data)])
     database.release()
 
 
@@ -198,7 +197,7 @@ class TestReschedule:
     def test_of_several_meetings_one_gets_an_id_that_a_receipt_waits_for(
         self,
         api,
-        callers,  # noqa: F811
+        callers,
         lead,
     ):
         wait_for(api.client_id, "waiting")

@@ -4,12 +4,13 @@ import threading
 from functools import partial
 
 import pytest
-from conftest import save_lead
+from conftest import CALLERS, call_at_once, save_lead
 from server import Server
-from test_locks import CALLERS, CALLS, call_at_once, callers, deadlocks  # noqa: F401
 
 from services import leads, waiting
 from services.results import Loaded
+
+CALLS = 12
 
 
 def save(api, match="email", **lead):
@@ -235,7 +236,7 @@ class TestConcurrency:
 
     def test_several_processes_create_one_lead_for_an_email_and_one_for_a_phone(
         self,
-        callers,  # noqa: F811
+        callers,
     ):
         together = threading.Barrier(CALLERS, timeout=20)
         created = []
@@ -254,8 +255,8 @@ class TestConcurrency:
 
     def test_concurrent_calls_for_the_same_leads_neither_fail_nor_deadlock(
         self,
-        callers,  # noqa: F811
-        deadlocks,  # noqa: F811
+        callers,
+        deadlocks,
     ):
         before = deadlocks()
         together = threading.Barrier(CALLERS, timeout=20)

@@ -14,21 +14,6 @@ from database import db
 CALLS = 12
 
 
-@pytest.fixture
-def deadlocks(kind, app):
-    """`deadlocks()`: how many PostgreSQL has ended in this database so far."""
-    if kind == "sqlite":
-        pytest.skip("SQLite has one writer, and so no deadlocks")
-
-    def count():
-        time.sleep(1.2)  # sessions report their statistics once a second
-        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-        [(number,)] = db.obj.fetch(query, ())
-        return number
-
-    return count
-
-
 def test_arrays_in_different_orders_do_not_deadlock(callers, lead, deadlocks):
     before = deadlocks()
     together = threading.Barrier(CALLERS, timeout=20)

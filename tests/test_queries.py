@@ -10,7 +10,7 @@ from conftest import booking, using
 from database import db
 from database.queries import Compiled
 from models import Activity, ExternalEvent, Meeting, MeetingNote, new_id
-from services import bookings, clients, leads, meetings, notes, timeline, users
+from services import bookings, clients, external_events, leads, meetings, notes, timeline, users
 from services.results import Loaded
 from times import utc_now
 
@@ -121,7 +121,7 @@ def _seed(leads_count, meetings_count):
     for insert, rows in (
         (leads.insert_unless_taken, people),
         (bookings.insert_meetings, booked),
-        (bookings.insert_unless_taken, events),
+        (external_events.insert_unless_taken, events),
         (timeline.insert_activities, activities),
         (notes.insert_unless_taken, written),
     ):
@@ -292,9 +292,9 @@ class TestPlans:
             (notes.note_by_tool_locked, "meeting_notes_external_meeting_id_client_id_provider"),
             (notes._page(False), "meeting_notes_meeting_id_created_at_id"),
             (notes._page(True), "meeting_notes_meeting_id_created_at_id"),
-            (bookings.owners_locked, PRIMARY + "external_events"),
-            (bookings.owners_locked, PRIMARY + "meetings"),
-            (bookings.owner_of_pair, PRIMARY + "external_events"),
+            (external_events.owners_locked, PRIMARY + "external_events"),
+            (external_events.owners_locked, PRIMARY + "meetings"),
+            (external_events.owner_of_pair, PRIMARY + "external_events"),
             (meetings.latest_change, "meetings_client_id_updated_at_id"),
             (leads.latest_change, "leads_client_id_updated_at"),
         ],
@@ -316,8 +316,8 @@ class TestPlans:
             leads.latest_leads_by_email,
             leads.leads_by_external_id_locked,
             leads.leads_by_keys_locked,
-            bookings.owners_locked,
-            bookings.owner_of_pair,
+            external_events.owners_locked,
+            external_events.owner_of_pair,
             meetings.meeting_by_id,
             meetings.meeting_by_id_locked,
         ],
