@@ -33,7 +33,7 @@ def comparable(value, name=""):
 
 def test_every_call_in_the_guide_returns_the_answer_shown(api):
     names = {"$URL": "/api/public", "$KEY": api.key}
-    assert len(STEPS) == len(re.findall(r"^curl ", GUIDE, re.MULTILINE)) == 17
+    assert len(STEPS) == len(re.findall(r"^curl ", GUIDE, re.MULTILINE)) == 18
 
     for command, shown in STEPS:
         for name, value in sorted(names.items(), key=lambda item: -len(item[0])):
