@@ -71,9 +71,9 @@ def save(client_id: str, given: dict[str, Any]) -> RowResult:
     tool = {"client_id": client_id, "provider": provider, "external_meeting_id": its_id}
     if its_id and note_by_tool.first(**tool):
         return _update(tool, given)
-    if not any(given.get(name) for name in NOTE_CONTENTS):
-        first, *others = NOTE_CONTENTS
-        raise InvalidRequest({first: [f"A new note needs this, {' or '.join(others)}."]})
+    if all(given.get(name) is None for name in NOTE_CONTENTS):
+        sentence = f"A new note needs one of: {', '.join(NOTE_CONTENTS)}."
+        raise InvalidRequest({NOTE_CONTENTS[0]: [sentence]})
     # The search may take long, so it is no part of the transaction, which other writers wait for.
     matched_by, meeting_id = _find_meeting(client_id, given)
     return _insert(tool, meeting_id, matched_by, given)

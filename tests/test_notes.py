@@ -269,13 +269,19 @@ class TestFields:
         assert [note[name] for name in CONTENTS if note[name] is not None] == ["text"]
         assert (note["provider"], note["external_meeting_id"]) == ("manual", None)
 
-    @pytest.mark.parametrize("contents", [{}, {"notes": ""}, {"notes": None, "summary": None},
-                                          {"action_items": []}])  # fmt: skip
+    @pytest.mark.parametrize(
+        "contents", [{}, {"notes": ""}, {"notes": None, "summary": None}, {"action_items": None}]
+    )
     def test_a_new_note_without_contents_is_refused(self, api, lead, meeting, contents):
         answer = api.post("/meeting-notes", json=EVENT | contents)
 
         assert (answer.status_code, set(answer.json["details"])) == (400, {"notes"})
         assert stored(api, meeting) == []
+
+    def test_an_empty_list_is_a_content(self, api, meeting):
+        answer = api.post("/meeting-notes", json=EVENT | {"action_items": []})
+
+        assert (answer.status_code, answer.json["note"]["action_items"]) == (201, [])
 
     def test_a_wrong_body_is_reported_before_an_unknown_meeting(self, api):
         assert send(api, calendar_event_id=UNKNOWN_ID, notes=None).status_code == 400
