@@ -85,7 +85,7 @@ class Booking:
     def faults(self, meeting: Meeting | None, is_replay: bool) -> Details:
         """What is wrong with it: the schema's findings, and an unknown host or meeting type.
 
-        A replay may name any host, even one that is inactive.
+        With `is_replay` an inactive host is no fault.
         """
         named = self.given, self.host, self.meeting_type
         return meetings.unknown_names(*named, meeting, may_be_inactive=is_replay) | self.wrong

@@ -379,8 +379,8 @@ def _find_wanted(client_id: str, wanted: dict[str, set[str]], most: int) -> list
             phone_digits=phone_digits,
             most=most,
         )
-        # A lead has lost its key if another transaction took it before the lead could be locked.
-        # Then the lead that was updated next to last may have the key.
+        # A lead has lost its key if another transaction changed it before it could be locked. Then
+        # a lead that was updated earlier may have the key.
         if all(any(value in wanted[name] for name, value in _keys(lead)) for lead in found):
             break
     return found

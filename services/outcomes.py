@@ -238,10 +238,9 @@ def reschedule_by_event(client_id: str, move: Loaded) -> RowResult:
 def _claim_new_id(client_id: str, meeting_id: str, move: Loaded) -> str | None:
     """Claim a rescheduled booking's new id for the meeting; returns the id of the owning meeting.
 
-    A new id that only a receipt waits for is free.
-
-    The old id stays an alias. All code claims ids before it locks meetings, so that a
-    concurrent booking cannot deadlock with this. If the move is refused, the claim is undone.
+    The old id stays an alias. A new id that only a receipt waits for is free. All code claims ids
+    before it locks meetings, so that a concurrent booking cannot deadlock with this. If the move is
+    refused, the claim is undone.
     """
     event_id = move.valid.get("external_event_id")
     if event_id is None or move.wrong:
