@@ -436,6 +436,7 @@ class SourcePatch(SourceRequest):
 class RetryRequest(Request):
     """Which receipts to process again; at least one of the fields."""
 
+    EITHER_OR = (("outcome", "source_id", "lead_email"),)
     EXAMPLE = {"outcome": "unmatched"}
 
     outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")

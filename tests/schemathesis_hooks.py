@@ -102,7 +102,7 @@ def make_acceptable(row):
 
     A mapping must work, and only the stored source knows whether it can have one.
     """
-    if component_validator("SourceRequest").is_valid(row) and row.get("mapping"):
+    if component_validator("SourceRequest").is_valid(row) and row.get("mapping") is not None:
         row["mapping"] = MAPPING
     if component_validator("SourcePatch").is_valid(row):
         row.pop("mapping", None)
