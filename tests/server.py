@@ -66,6 +66,7 @@ class Server:
             "PORT": str(self.port),
             "WEB_CONCURRENCY": str(self.workers),
             "LOG_LEVEL": "WARNING",
+            "WEBHOOK_SENDER": "off",
             **self.environment,
         }
         self.process = subprocess.Popen(

@@ -30,7 +30,7 @@ def test_every_setting_is_listed():
     source = (ROOT / "config" / "settings.py").read_text()
 
     names = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
-    assert len(names) == 12
+    assert len(names) == 16
     for name in names:
         assert re.search(rf"^\| .*`{name}`", README, re.MULTILINE), name
 
