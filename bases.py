@@ -99,7 +99,12 @@ PROPERTIES: dict[str, Callable[[Any], Any]] = {
     "host": _host,
 }
 # Caller's name → the column that holds the id of another row.
-KEYS = {"lead_id": "lead", "meeting_type_id": "meeting_type", "meeting_id": "meeting"}
+KEYS = {
+    "lead_id": "lead",
+    "event_id": "event",
+    "meeting_type_id": "meeting_type",
+    "meeting_id": "meeting",
+}
 
 
 def _constant(constant: Any, row: Any) -> Any:

@@ -625,8 +625,9 @@ class Event(Base):
     id = IdField(unique=True)
     client = belongs_to(Client)
     event_type = CharField(32)
-    meeting_id = IdField(null=True)
-    lead_id = IdField(null=True)
+    # These rows may be erased, or be those of a sample.
+    meeting = IdField(null=True, column_name="meeting_id")
+    lead = IdField(null=True, column_name="lead_id")
     test = FlagField()
     data = TextField()  # the JSON text of the body's `data`, without the sequence
     created_at = InstantField()
@@ -635,26 +636,33 @@ class Event(Base):
         table_name = "events"
 
 
-Event.add_index(Event.lead_id, where=Event.lead_id.is_null(False), name="events_of_lead")
+Event.add_index(Event.lead, where=Event.lead.is_null(False), name="events_of_lead")
 
 
 class Delivery(Base):
     """An event on its way to one webhook, and the log of its tries: the queue."""
+
+    webhook_id: str
+    event_id: str
 
     number = BigAutoField()  # the order of writing
     id = IdField(unique=True)
     webhook = belongs_to(Webhook)
     event = ForeignKeyField(Event, field=Event.id, lazy_load=False)
     event_type = CharField(32)
-    meeting_id = IdField(null=True)
-    lead_id = IdField(null=True)
-    subject_id = IdField(null=True)  # the meeting, or else the lead: its events go in their order
+    meeting = IdField(null=True, column_name="meeting_id")
+    lead = IdField(null=True, column_name="lead_id")
+    subject = IdField(
+        null=True, column_name="subject_id"
+    )  # the meeting, or else the lead: its events go in their order
     test = FlagField()
     status = CharField(16)
     attempts = IntegerField()
     next_attempt_at = InstantField(null=True)
     leased_until = InstantField(null=True)
-    lease_id = IdField(null=True)  # of the last lease; the sender's results name it
+    lease = IdField(
+        null=True, column_name="lease_id"
+    )  # of the last lease; the sender's results name it
     last_status_code = IntegerField(null=True)
     last_error = TextField(null=True)
     tries = JsonField()  # in the form that responses have
@@ -665,7 +673,7 @@ class Delivery(Base):
         table_name = "deliveries"
         indexes = (
             (("webhook", "number"), False),
-            (("subject_id", "number"), False),
+            (("subject", "number"), False),
         )
         constraints = [Check(f"status IN {DELIVERY_STATUSES}", "deliveries_status")]
 

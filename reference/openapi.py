@@ -65,6 +65,7 @@ TAGS = {
     "A meeting's life": "Change the state of a meeting. A repeated call changes nothing.",
     "Leads": "The people sold to, and their history.",
     "Calendars": "Meetings as iCalendar (RFC 5545), for calendar programs.",
+    "Webhooks": "Report changes to other systems, with signatures, a log and redelivery.",
     "Service": "The state of the service. No key is needed.",
 }
 
@@ -159,11 +160,14 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidApiKey(),
     errors.LeadNotFound(STARK),
     errors.MeetingNotFound(MEETING_ID),
+    errors.WebhookNotFound("019b6a5c-7c00-7a44-9d51-3b0e5f6a7b8c"),
+    errors.DeliveryNotFound("019b6a5c-8d10-7b55-8e62-4c1f607b8c9d"),
     errors.NotFound(),
     MethodNotAllowed("DELETE is not possible here."),
     errors.ExternalEventConflict(f"The event is meeting {MEETING_ID} of another lead."),
     errors.ExternalIdConflict("demo-tony-stark"),
     errors.InvalidTransition("cancelled", "completed"),
+    errors.TooManyWebhooks(20),
     errors.PayloadTooLarge(1024 * 1024),
     InternalError(f"A bug. It was logged under request_id {REQUEST_ID}."),
     errors.Unavailable("The database is not available just now. Please try again."),
@@ -344,6 +348,8 @@ def tag_of(rule: Any) -> str:
         return "Calendars"
     if rule.rule.startswith("/api/public/leads"):
         return "Leads"
+    if rule.rule.startswith("/api/public/webhooks"):
+        return "Webhooks"
     if not rule.rule.startswith("/api/public/meetings"):
         return "Service"
     return "A meeting's life" if "<" in rule.rule and "POST" in rule.methods else "Meetings"

@@ -2,10 +2,10 @@
 
 from flask import Flask
 
-from routes import meetings, leads, calendars, public  # isort: skip  (the order of the document)
+from routes import meetings, leads, calendars, webhooks, public  # isort: skip  (the order of the document)
 from routes.blueprint import api
 
-__all__ = ["calendars", "leads", "meetings", "public", "register"]
+__all__ = ["calendars", "leads", "meetings", "public", "register", "webhooks"]
 
 
 def register(app: Flask) -> None:

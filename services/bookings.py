@@ -340,6 +340,7 @@ class Batch:
             meeting.created_at,
             description=f"{times} ({meeting.timezone})",
             meeting_id=meeting.id,
+            meeting=meeting,
         )
         return meeting
 
@@ -366,4 +367,4 @@ class Batch:
                 release_pair.run(**key)
             elif owner_id != claimed_for:
                 give_pair.run(**key, meeting_id=owner_id)
-        insert_activities(self.changes.activities)
+        insert_activities(self.changes)

@@ -198,7 +198,7 @@ def _save_row(
     if lead is None:
         return Unavailable("The lead was being changed by another request. Please try again.")
     if lead is candidate:
-        changes.record(lead.id, "lead_created", "Lead created", lead.created_at)
+        changes.record(lead.id, "lead_created", "Lead created", lead.created_at, lead=lead)
         return RowResult(lead, "created")
     try:
         result = _change(lead, loaded.valid, changes, candidate.created_at)
@@ -239,7 +239,7 @@ def update(client_id: str, lead_id: str, given: dict[str, Any]) -> Lead:
 
 def _write(changes: ChangeSet) -> None:
     update_rows([*changes.rows.values()])
-    insert_activities(changes.activities)
+    insert_activities(changes)
 
 
 def list_leads(client_id: str, query: dict[str, Any]) -> tuple[list[Lead], bool]:
@@ -271,7 +271,9 @@ def _change(lead: Lead, given: dict[str, Any], changes: ChangeSet, at: datetime)
         return RowResult(lead, "unchanged")
     after.updated_at = changes.time_of(at)
     changes.rows[after.id] = after
-    changes.record(lead.id, "lead_updated", "Lead updated", after.updated_at, changes=differences)
+    changes.record(
+        lead.id, "lead_updated", "Lead updated", after.updated_at, changes=differences, lead=after
+    )
     return RowResult(after, "updated")
 
 

@@ -138,6 +138,7 @@ def change(meeting: Meeting, after: Meeting, reason: str | None, changes: Change
         description=reason,
         meeting_id=meeting.id,
         changes=differences,
+        meeting=after,
     )
     return RowResult(after, "updated")
 

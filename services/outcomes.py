@@ -150,8 +150,9 @@ def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: G
         description=given.get("reason") or given.get("notes"),
         meeting_id=meeting_id,
         changes=timeline.changes_between(_described(meeting), _described(after)),
+        meeting=after,
     )
-    insert_activities(changes.activities)
+    insert_activities(changes)
     return RowResult(after, "updated")
 
 
@@ -200,7 +201,7 @@ def reschedule(client_id: str, meeting_id: str, move: Loaded) -> RowResult:
     changes = ChangeSet(client_id, meetings.latest_change)
     result = meetings.change(meeting, after, given.get("reason"), changes)
     meetings.update_rows([*changes.rows.values()])
-    insert_activities(changes.activities)
+    insert_activities(changes)
     return result
 
 

@@ -33,6 +33,17 @@ CALLS = [
     ("PATCH", f"/leads/{UNKNOWN_ID}"),
     ("PUT", f"/leads/{UNKNOWN_ID}"),
     ("GET", f"/leads/{UNKNOWN_ID}/history"),
+    ("POST", "/webhooks"),
+    ("GET", "/webhooks"),
+    ("GET", f"/webhooks/{UNKNOWN_ID}"),
+    ("PATCH", f"/webhooks/{UNKNOWN_ID}"),
+    ("DELETE", f"/webhooks/{UNKNOWN_ID}"),
+    ("POST", f"/webhooks/{UNKNOWN_ID}/rotate-secret"),
+    ("POST", f"/webhooks/{UNKNOWN_ID}/test"),
+    ("GET", f"/webhooks/{UNKNOWN_ID}/deliveries"),
+    ("GET", f"/webhooks/{UNKNOWN_ID}/deliveries/{UNKNOWN_ID}"),
+    ("POST", f"/webhooks/{UNKNOWN_ID}/deliveries/{UNKNOWN_ID}/redeliver"),
+    ("POST", f"/webhooks/{UNKNOWN_ID}/redeliver"),
 ]
 each_call = pytest.mark.parametrize(("method", "path"), CALLS)
 

@@ -107,7 +107,7 @@ def _seed(leads_count, meetings_count):
         (leads.insert_unless_taken, people),
         (bookings.insert_meetings, booked),
         (bookings.insert_unless_taken, events),
-        (timeline.insert_activities, activities),
+        (timeline.insert_rows, activities),
     ):
         for start in range(0, len(rows), 5000):
             with db.atomic():
