@@ -32,7 +32,7 @@ def copy_service(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for path in ROOT.glob("*.py"):
         shutil.copy(path, folder)
-    for name in ("config", "database", "docs", "migrations", "routes", "services", "web"):
+    for name in ("config", "database", "docs", "migrations", "routes", "sender", "services", "web"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
