@@ -7,6 +7,7 @@ from importlib import import_module
 from flask import Flask
 
 import cli
+import cli_webhooks
 import database
 import routes
 from config.logging import configuration
@@ -46,4 +47,5 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics = import_module("web.metrics")  # without METRICS, prometheus_client is not loaded
         own_database.time_calls(metrics.install(app))
     cli.register(app)
+    cli_webhooks.register(app)
     return app

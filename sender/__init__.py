@@ -2,3 +2,5 @@
 
 No other process loads this package, nor the HTTP client that it uses.
 """
+
+VERSION = "1.0.0"

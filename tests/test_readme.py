@@ -7,6 +7,7 @@ from conftest import booking
 from openapi_checks import CODES
 
 from cli import client_group, db, demo, feed_group, key_group, type_group, user_group
+from cli_webhooks import webhook_group
 from config.settings import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -20,7 +21,9 @@ def test_every_endpoint_is_listed(app):
 
 
 def test_every_command_is_listed():
-    for group in (db, client_group, key_group, user_group, type_group, feed_group):
+    for group in (
+        *(db, client_group, key_group, user_group, type_group, feed_group, webhook_group),
+    ):
         for name in group.commands:
             assert f"`{group.name} {name}" in README
     assert f"`{demo.name}`" in README
@@ -43,8 +46,9 @@ def test_every_error_code_is_listed():
 CURLS = re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE)
 
 
-def test_every_curl_works_as_pasted(api, lead):
-    """The lines run in order, with real values in place of $LEAD and $MEETING."""
+def test_every_curl_works_as_pasted(api, lead, monkeypatch):
+    """The lines run in order, with real values in place of $LEAD, $MEETING and others."""
+    monkeypatch.setattr("routes.webhooks.TEST_SECONDS", 0)
     values = {"$KEY": api.key, "$LEAD": lead["id"]}
     for line in CURLS:
         for name, value in values.items():
@@ -59,13 +63,14 @@ def test_every_curl_works_as_pasted(api, lead):
         answer = api.http.open(path, method=method, data=data, headers=headers)
 
         assert answer.status_code in (200, 201), (line, answer.text)
-        if answer.is_json and "meeting" in answer.json:
-            values.setdefault("$MEETING", answer.json["meeting"]["id"])
+        for noun in ("meeting", "webhook", "delivery"):
+            if answer.is_json and noun in answer.json:
+                values.setdefault(f"${noun.upper()}", answer.json[noun]["id"])
 
 
 def test_every_endpoint_has_a_curl_example(app):
     shown = {
-        re.sub(r"\$LEAD|\$MEETING", "{}", re.sub(r"\?.*", "", url))
+        re.sub(r"\$[A-Z]+", "{}", re.sub(r"\?.*", "", url))
         for url in re.findall(r"http://127\.0\.0\.1:8000([^\s\"]+)", "\n".join(CURLS))
     }
     endpoints = {re.sub("<[^>]*>", "{}", rule.rule) for rule in app.url_map.iter_rules()}
