@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,11 @@ class Server:
         return self.process.communicate(timeout=40)[0]
 
     def kill(self) -> None:
-        """Kill the master and all workers with SIGKILL."""
-        for pid in [self.process.pid, *self.workers_pids()]:
-            os.kill(pid, signal.SIGKILL)
+        """Kill the master and all other processes of the server with SIGKILL."""
+        master = psutil.Process(self.process.pid)
+        for process in [master, *master.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.communicate(timeout=10)
 
 
