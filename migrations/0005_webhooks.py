@@ -121,6 +121,12 @@ Delivery.add_index(
     where=(Delivery.status == "pending") & Delivery.test,
     name="deliveries_of_waiting_tests",
 )
+Delivery.add_index(
+    Delivery.webhook,
+    Delivery.number,
+    where=Delivery.status == "failed",
+    name="deliveries_failed",
+)
 
 
 class Sender(Table):

@@ -26,8 +26,8 @@ from sender.results import Result
 from services import deliveries, outbox, payloads
 from times import utc_now
 
-SHORT_SECONDS = 0.005
 POLL_SECONDS = 0.2  # how often an idle sender looks for deliveries
+SHORT_SECONDS = 0.005  # the same, just after it has stored results
 GATHER_SECONDS = 0.03  # for more results to arrive after the first, so that one commit stores them
 THREADS = 64
 FOR_FAILING = 48  # threads at most for receivers whose last try failed
@@ -37,7 +37,7 @@ SEEN_SECONDS = 15.0  # how often an idle sender notes that it lives
 PRUNE_SECONDS = 5.0
 PAUSE_SECONDS = 1.0  # after a fault of the database
 FINISH_SECONDS = 18.0  # after SIGTERM, for tries under way
-STACK_BYTES = 256 * 1024
+STACK_BYTES = 512 * 1024  # of a thread; the usual 8 MiB would only be reserved
 DELETED = "The webhook was deleted."
 
 log = logging.getLogger("meetings")

@@ -11,7 +11,7 @@ from typing import Any
 
 from peewee import fn
 
-from database.queries import among, claimed, compiled, literal
+from database.queries import among, checked, claimed, compiled, literal
 from models import Delivery, Event, Webhook, new_id
 
 LEASE = timedelta(seconds=60)
@@ -34,12 +34,17 @@ def _is_free(now: Any) -> Any:
 @compiled
 def due_webhooks(now: Any) -> Any:
     """Return the webhooks that have a delivery to try, disabled and deleted ones included."""
-    due = Delivery.select(Delivery.number).where(
-        Delivery.webhook == Webhook.id,
-        Delivery.status == literal("pending"),
-        Delivery.next_attempt_at <= now,
+    first_due = (
+        Delivery.select(Delivery.number)
+        .where(
+            Delivery.webhook == Webhook.id,
+            Delivery.status == literal("pending"),
+            Delivery.next_attempt_at <= now,
+        )
+        .limit(1)
     )
-    return Webhook.select().where(fn.EXISTS(due))
+    # PostgreSQL would turn EXISTS into a join, and read everything that is due.
+    return Webhook.select().where(fn.COALESCE(first_due, 0) > 0)
 
 
 @compiled
@@ -52,7 +57,7 @@ def due_deliveries(webhook_id: Any, now: Any, limit: Any) -> Any:
     untried_before = earlier.select(earlier.number).where(
         earlier.subject == Delivery.subject,
         earlier.number < Delivery.number,
-        earlier.webhook == Delivery.webhook,
+        checked(earlier.webhook == Delivery.webhook),  # the index of the subject is the better one
         earlier.status == literal("pending"),
         earlier.attempts == 0,
     )

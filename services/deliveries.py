@@ -9,7 +9,7 @@ import orjson
 from peewee import fn
 
 from database import transaction
-from database.queries import rows_of
+from database.queries import literal, rows_of
 from models import Delivery, Event, Webhook
 from services import outbox, payloads
 from services.errors import DeliveryNotFound
@@ -67,7 +67,7 @@ def _conditions(webhook_id: str, query: dict[str, Any]) -> list[Any]:
         meeting_id = query["meeting_id"]
         conditions += [Delivery.subject == meeting_id, Delivery.meeting == meeting_id]
     if "status" in query:
-        conditions.append(Delivery.status == query["status"])
+        conditions.append(Delivery.status == literal(query["status"]))
     if "event_type" in query:
         conditions.append(Delivery.event_type == query["event_type"])
     return conditions
@@ -87,11 +87,8 @@ def redeliver_all(subscription: Subscription, since: datetime, status: str) -> i
 
     Tests are left out: each was tried once. Every part is a transaction of its own.
     """
-    latest = rows_of(
-        Delivery.select().where(Delivery.webhook == subscription.webhook_id).order_by(
-            Delivery.number.desc()
-        ).limit(1)
-    )  # fmt: skip
+    of_webhook = Delivery.select(Delivery.number).where(Delivery.webhook == subscription.webhook_id)
+    latest = rows_of(of_webhook.order_by(Delivery.number.desc()).limit(1))
     count, number, end = 0, 0, latest[0].number if latest else 0
     while True:
         part = rows_of(
@@ -102,7 +99,7 @@ def redeliver_all(subscription: Subscription, since: datetime, status: str) -> i
                 Delivery.number > number,
                 Delivery.number <= end,
                 Delivery.created_at >= since,
-                Delivery.status == status,
+                Delivery.status == literal(status),
                 Delivery.test == False,  # noqa: E712
             )
             .order_by(Delivery.number)
@@ -186,7 +183,8 @@ def _prune_parts(before: datetime) -> Iterator[tuple[str, int]]:
 def _prune_deliveries(before: datetime, after: int) -> tuple[int, int | None]:
     """Delete old ones of the next deliveries; returns how many, and where to go on."""
     number = Delivery.number
-    rows = rows_of(Delivery.select().where(number > after).order_by(number).limit(BATCH))
+    columns = number, Delivery.status, Delivery.created_at
+    rows = rows_of(Delivery.select(*columns).where(number > after).order_by(number).limit(BATCH))
     old = [row.number for row in rows if row.created_at < before and row.status != "pending"]
     count = _delete(Delivery.delete().where(number.in_(old))) if old else 0
     goes_on = bool(rows) and rows[-1].created_at < before
@@ -196,7 +194,8 @@ def _prune_deliveries(before: datetime, after: int) -> tuple[int, int | None]:
 def _prune_events(before: datetime, after: int) -> tuple[int, int | None]:
     """Delete old ones of the next events that no delivery needs; returns the same."""
     sequence = Event.sequence
-    rows = rows_of(Event.select().where(sequence > after).order_by(sequence).limit(BATCH))
+    columns = sequence, Event.created_at
+    rows = rows_of(Event.select(*columns).where(sequence > after).order_by(sequence).limit(BATCH))
     old = [row.sequence for row in rows if row.created_at < before]
     needed = Delivery.select(Delivery.number).where(Delivery.event == Event.id)
     unneeded = Event.delete().where(sequence.in_(old), ~fn.EXISTS(needed))

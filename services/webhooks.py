@@ -90,6 +90,8 @@ def change(client_id: str, webhook_id: str, given: Given, allowed: Networks) -> 
     """
     if "url" in given:
         _check_url(given["url"], allowed)
+    if not given:
+        return find(client_id, webhook_id)
     changes = dict(given)
     if "events" in given:
         changes["events"] = _without_repeats(given["events"])
