@@ -281,9 +281,10 @@ def test_leads_that_a_file_brings_are_reported_too(api, webhook):
     assert names == ["Happy", "Rhodey"]
 
 
-def test_a_deleted_webhook_does_not_stop_changes(api, lead):
+def test_a_deleted_webhook_neither_stops_changes_nor_gets_them(api, lead):
     webhook = add(api)
     webhooks.delete(api.client_id, webhook["id"])
-    database.release()
-
     assert log_meeting(api)
+
+    rows = db.obj.fetch(f"SELECT id FROM deliveries WHERE webhook_id = '{webhook['id']}'", ())
+    assert rows == []

@@ -20,6 +20,7 @@ from models import Sender as SenderRow
 from sender import client as client_module
 from sender import queue, results
 from sender.client import Answer, Client
+from sender.lanes import Lane
 from sender.loop import Sender
 from sender.results import Result
 from services import deliveries, migrations
@@ -496,6 +497,34 @@ class TestDisabling:
 
         assert [got.json["test"] for got in receiver.received] == [True]
 
+    def test_a_try_that_fails_after_the_webhook_was_disabled_is_the_last(self, api, lead, receiver):
+        webhook = add(api, receiver)
+        log_meeting(api)
+        receiver.behave = lambda handler, got: (
+            Webhook.update(enabled=False).where(Webhook.id == webhook["id"]).execute(),
+            database.release(),
+            receiver.reset(handler, got),
+        )
+
+        once((3600.0,))
+
+        [delivery] = log_of(api, webhook)
+        assert (delivery["status"], delivery["attempts"]) == ("failed", 1)
+
+    def test_what_waits_for_a_disabled_webhook_is_ended_by_the_sender(
+        self, api, lead, receiver, send
+    ):
+        """As after a kill between the disabling and the end of what waits."""
+        webhook = add(api, receiver)
+        log_meeting(api)
+        Webhook.update(enabled=False).where(Webhook.id == webhook["id"]).execute()
+        database.release()
+
+        send()
+
+        assert receiver.received == []
+        assert log_of(api, webhook)[0]["status"] == "failed"
+
     def test_a_deleted_webhook_gets_nothing(self, api, lead, receiver, send):
         webhook = add(api, receiver)
         log_meeting(api)
@@ -504,6 +533,18 @@ class TestDisabling:
         send()
 
         assert receiver.received == []
+
+
+def test_a_lane_widens_with_quick_answers_and_narrows_to_one_with_a_failure():
+    lane = Lane()
+    quick, slow = Answer(200, None, 10), Answer(200, None, 5000)
+    windows = []
+    for answer in (quick, quick, slow, *[quick] * 9, Answer(None, "x", 15_000), quick):
+        lane.learn(answer)
+        windows.append(lane.window)
+
+    assert windows[:3] == [4, 8, 8]
+    assert windows[-3:] == [64, 1, 2]
 
 
 class TestReceivers:

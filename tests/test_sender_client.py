@@ -131,6 +131,21 @@ class TestRequests:
         assert [answer.status_code for answer in answers] == [200] * 3
         assert len(receiver.received) == 3
 
+    def test_a_kept_connection_that_ends_during_the_next_request_is_replaced(
+        self, receiver, client
+    ):
+        def answer_once(handler, received):
+            if len(receiver.received) == 2:
+                receiver.reset(handler, received)
+            else:
+                receiver.answer(handler, received)
+
+        receiver.behave = answer_once
+        answers = [post(client, receiver.url) for _ in range(2)]
+
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert receiver.connections == 2
+
     @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
     def test_any_2xx_is_a_success(self, receiver, client, status):
         receiver.status, receiver.text = status, "" if status == 204 else "ok"
