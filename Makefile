@@ -4,13 +4,15 @@ BIN := .venv/bin
 FLASK := $(BIN)/flask --app app
 # A running server writes nothing outside var/.
 QUIET := PYTHONDONTWRITEBYTECODE=1
+# Webhooks of the demo may reach this machine, unless the environment or .env says otherwise.
+DEMO_NETWORKS := $(if $(WEBHOOK_ALLOW_NETWORKS)$(shell grep -s '^ *WEBHOOK_ALLOW_NETWORKS' .env),,WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8)
 
 .PHONY: run serve test soak bench lint format openapi
 
 run: .venv/installed  ## install, migrate, create the demo and serve
 	$(QUIET) $(FLASK) db upgrade
 	$(QUIET) $(FLASK) demo
-	@$(MAKE) --no-print-directory serve
+	@$(DEMO_NETWORKS) $(MAKE) --no-print-directory serve
 
 serve:  ## only start the server
 	@$(QUIET) exec $(BIN)/python -m config.serve

@@ -111,6 +111,7 @@ PROPERTIES: dict[str, Callable[[Any], Any]] = {
 # Caller's name → the column that holds the id of another row.
 KEYS = {
     "lead_id": "lead",
+    "event_id": "event",
     "meeting_type_id": "meeting_type",
     "meeting_id": "meeting",
     "source_id": "source",

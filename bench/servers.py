@@ -211,7 +211,8 @@ def _environment(url: str) -> dict[str, str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    return {"PATH": os.environ["PATH"], "DATABASE_URL": url, "PORT": port}
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": url, "PORT": port}
+    return environment | {"WEBHOOK_SENDER": "off"}
 
 
 def _command(environment: dict[str, str], *words: str) -> Any:

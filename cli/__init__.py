@@ -9,6 +9,7 @@ from cli.feeds import feed_group
 from cli.hosts import type_group, user_group
 from cli.prune import prune
 from cli.sources import source_group
+from cli.webhooks import webhook_group
 
 COMMANDS = (
     db,
@@ -18,6 +19,7 @@ COMMANDS = (
     type_group,
     feed_group,
     source_group,
+    webhook_group,
     prune,
     demo,
 )

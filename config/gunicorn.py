@@ -6,9 +6,13 @@ from gevent import monkey
 
 monkey.patch_all(os=False, signal=False, subprocess=False, queue=False, ssl=False)
 
+import fcntl
 import gc
+import os
 import signal
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +29,24 @@ if settings.database_url.startswith("sqlite:///"):
     # peewee imports every installed driver, and psycopg takes 12 MiB.
     sys.modules["psycopg"] = None  # type: ignore[assignment]
 
+import gevent
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from peewee import PeeweeException
 
 from config import metrics
 from config.logging import configuration
+from config.serve import SUPERVISOR_VARIABLE
 from config.worker import GeventWorker
 from database import db
-from services import migrations
+from services import migrations, sending
 from services.errors import Unavailable
 
 VAR.mkdir(exist_ok=True)
 if settings.metrics:
     metrics.share()
+WATCH_SECONDS = 60
+WATCH_LOCK = tempfile.TemporaryFile(dir=VAR)  # noqa: SIM115  (open in all workers, without a name)
 
 
 class Log(Logger):
@@ -70,6 +78,44 @@ def when_ready(server: Arbiter) -> None:
     """
     gc.collect()
     gc.freeze()
+    stop_supervisor_with(server)
+
+
+def stop_supervisor_with(server: Arbiter) -> None:
+    """Let the supervisor of the sender stop when this process is told to, not only at its end.
+
+    So the sender finishes what is under way at the same time as the workers do.
+    """
+    master, supervisor = os.getpid(), int(os.environ.get(SUPERVISOR_VARIABLE, 0))
+    if not supervisor:
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        handle: Any = signal.getsignal(number)
+
+        def forward(sig: int, frame: Any, handle: Any = handle) -> None:
+            if os.getpid() == master:  # a worker inherits the handler until it sets its own
+                with suppress(ProcessLookupError):
+                    os.kill(supervisor, signal.SIGTERM)
+            handle(sig, frame)
+
+        signal.signal(number, forward)
+
+
+def post_worker_init(worker: GeventWorker) -> None:
+    """Begin to look for deliveries that no sender sends."""
+    gevent.spawn(watch_deliveries)
+
+
+def watch_deliveries() -> None:
+    """Warn once a minute while deliveries wait and no sender lives; one worker does it for all.
+
+    The lock belongs to the process that took it first, until it ends.
+    """
+    while True:
+        gevent.sleep(WATCH_SECONDS)
+        with suppress(BlockingIOError):
+            fcntl.lockf(WATCH_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sending.warn_if_stuck()
 
 
 def post_fork(server: Arbiter, worker: GeventWorker) -> None:

@@ -2,13 +2,28 @@
 
 import os
 import socket
+import subprocess
 import sys
 
 from config.settings import ROOT, SettingsError, read_settings
 
+SUPERVISOR_VARIABLE = "MEETINGS_SUPERVISOR_PID"  # tells gunicorn whom to stop together with it
+
+
+def start_supervisor() -> int:
+    """Start the supervisor of `flask webhooks send`; returns its process id.
+
+    It is a child of this process, which stays the same when it becomes gunicorn.
+    """
+    supervisor = [sys.executable, "-S", "-m", "config.supervisor", str(os.getpid())]
+    return subprocess.Popen(supervisor, cwd=ROOT).pid  # noqa: S603  (as above)
+
 
 def main() -> None:
-    """Check the settings and the port, then replace this process by gunicorn."""
+    """Check the settings and the port, then replace this process by gunicorn.
+
+    The sender of webhooks is started beside it, unless WEBHOOK_SENDER is off.
+    """
     try:
         settings = read_settings()
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -21,6 +36,8 @@ def main() -> None:
         raise SystemExit(f"HOST, PORT: cannot listen on {where}: {error.strerror}") from None
     # gunicorn parses this variable before its configuration, so it gets the checked number.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
+    if settings.webhook_sender:
+        os.environ[SUPERVISOR_VARIABLE] = str(start_supervisor())
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "config" / "gunicorn.py")]
     os.execv(sys.executable, gunicorn)  # noqa: S606  (no argument comes from outside)
 

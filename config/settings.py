@@ -1,14 +1,19 @@
 """The settings, read once from the environment or `.env` and checked when the server starts."""
 
+import ipaddress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from environs import Env, EnvError, ValidationError, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 VAR = ROOT / "var"
+# The delays after the failed tries of a delivery: 5 s, 1 min, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h.
+RETRY_SECONDS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
+LONGEST_RETRIES, LONGEST_RETRY_SECONDS = 50, 30 * 86_400
 
 
 class SettingsError(ValueError):
@@ -31,6 +36,10 @@ class Settings:
     metrics: bool = False  # whether GET /metrics is served
     public_url: str | None = None  # the URL of the service for booking systems
     receipt_days: int = 30  # how long receipts are kept; 0 for ever
+    webhook_sender: bool = True  # whether the server runs `flask webhooks send` beside it
+    webhook_allow_networks: tuple[Any, ...] = ()  # local networks that webhooks may reach
+    webhook_retry_seconds: tuple[float, ...] = RETRY_SECONDS
+    delivery_days: int = 30  # how long deliveries are kept; 0 for ever
 
     @property
     def base_url(self) -> str:
@@ -69,6 +78,44 @@ def check_public_url(url: str) -> None:
         raise ValidationError("must be a URL such as https://meetings.example.com")
 
 
+def read_networks(text: str) -> tuple[Any, ...]:
+    """Read a comma list of networks (`10.0.0.0/8`) or single addresses."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValidationError(
+            f"must be a comma list such as 10.0.0.0/8,fd00::/8 ({error})"
+        ) from None
+
+
+def read_delays(text: str) -> tuple[float, ...]:
+    """Read a comma list of seconds; an empty text means the usual schedule."""
+    if not text.strip():
+        return RETRY_SECONDS
+    try:
+        delays = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        delays = ()
+    if not 0 < len(delays) <= LONGEST_RETRIES or not all(
+        0 <= delay <= LONGEST_RETRY_SECONDS for delay in delays
+    ):
+        raise ValidationError("must be a comma list of seconds such as 5,60,300")
+    return delays
+
+
+def read_webhook_settings(env: Env) -> dict[str, Any]:
+    """Read the settings of webhooks to other systems."""
+    sender = env.str("WEBHOOK_SENDER", "on", validate=validate.OneOf(["on", "off"]))
+    networks = env.str("WEBHOOK_ALLOW_NETWORKS", "", validate=read_networks)
+    delays = env.str("WEBHOOK_RETRY_SECONDS", "", validate=read_delays)
+    return {
+        "webhook_sender": sender == "on",
+        "webhook_allow_networks": read_networks(networks),
+        "webhook_retry_seconds": read_delays(delays),
+        "delivery_days": env.int("DELIVERY_DAYS", 30, validate=validate.Range(0, 36_500)),
+    }
+
+
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     """Read and check the settings; raises SettingsError. The environment overrides the file."""
     env = Env()
@@ -96,6 +143,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
             metrics=env.str("METRICS", "off", validate=validate.OneOf(["on", "off"])) == "on",
             public_url=env.str("PUBLIC_URL", "", validate=check_public_url).rstrip("/") or None,
             receipt_days=env.int("RECEIPT_DAYS", 30, validate=validate.Range(0, 36_500)),
+            **read_webhook_settings(env),
         )
     except EnvError as error:
         raise SettingsError(" ".join(str(error).split())) from error

@@ -52,6 +52,8 @@ class Postgres(Pool, PostgresqlDatabase):
     native_types = frozenset({"BOOL", "INSTANT"})
     # Does not conflict with the lock that a foreign key takes on the row it refers to.
     row_lock = "FOR NO KEY UPDATE"
+    # Several senders share a queue without waiting for each other.
+    queue_lock = "FOR UPDATE SKIP LOCKED"
     may_come_back = True  # a server that does not answer may be starting
 
     def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
@@ -128,10 +130,10 @@ class Postgres(Pool, PostgresqlDatabase):
 
     def is_among(self, column: Any, values: Any) -> tuple[Any, ...]:
         """The parts of a condition that the column has one of a list of values."""
-        kind = "uuid" if column.field_type == "UUID" else "text"
+        kind = {"UUID": "uuid", "BIGAUTO": "bigint"}.get(column.field_type, "text")
         return column, "= ANY(", values, f"::{kind}[])"
 
-    def list_value(self, values: list[str]) -> list[str]:
+    def list_value(self, values: list[Any]) -> list[Any]:
         """A list as a query takes it, as one value whatever its length."""
         return values
 

@@ -72,6 +72,12 @@ def locking(query: Any, model: type[Model] | None = None) -> Any:
     return query.for_update(row_lock, of=model or query.model) if row_lock else query
 
 
+def claimed(query: Any) -> Any:
+    """The query of a queue's rows to take, which leaves out those that others are taking."""
+    queue_lock = selected.get().database.queue_lock
+    return query.for_update(queue_lock) if queue_lock else query
+
+
 class Part:
     """The columns of one model in the rows of a SELECT, from a position on."""
 
@@ -276,10 +282,12 @@ class Insert(RowWriter):
 
 
 class Update(RowWriter):
-    """An UPDATE of whole rows, but for the columns that stay as they were, by client and id."""
+    """An UPDATE of whole rows, but for the columns that stay as they were, by their keys."""
 
-    def __init__(self, model: type[Model], fixed: set[str]) -> None:
-        keys = [model._meta.fields["id"], model._meta.fields["client"]]
+    def __init__(
+        self, model: type[Model], fixed: set[str], names: tuple[str, ...] = ("id", "client")
+    ) -> None:
+        keys = [model._meta.fields[name] for name in names]
         changing = [field for field in model._meta.sorted_fields if field.name not in fixed]
         self._keys = [key.column_name for key in keys]
         super().__init__(model, [*changing, *keys])

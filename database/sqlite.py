@@ -46,7 +46,7 @@ class Sqlite(Pool, SqliteDatabase):
 
     field_types = {**SqliteDatabase.field_types, "INSTANT": "TEXT"}
     native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
-    row_lock = None  # the write transaction is the lock
+    row_lock = queue_lock = None  # the write transaction is the lock
     may_come_back = False  # a file that cannot be opened now will not open later
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
@@ -197,7 +197,7 @@ class Sqlite(Pool, SqliteDatabase):
         """The parts of a condition that the column has one of a list of values."""
         return column, "IN (SELECT value FROM json_each(", values, "))"
 
-    def list_value(self, values: list[str]) -> str:
+    def list_value(self, values: list[Any]) -> str:
         """A list as a query takes it, as one value whatever its length."""
         return json.dumps(values)
 

@@ -69,6 +69,7 @@ TAGS = {
     "Sources": "The addresses of this service that booking systems post to.",
     "Receipts": "What arrived from booking systems, and what became of it.",
     "Calendars": "Meetings as iCalendar (RFC 5545), for calendar programs.",
+    "Webhooks": "Report changes to other systems, with signatures, a log and redelivery.",
     "Service": "The state of the service. No key is needed.",
 }
 
@@ -83,6 +84,7 @@ TAG_OF = {
     "/api/public/receipts": "Receipts",
     "/api/public/sources": "Sources",
     "/hooks": "Sources",
+    "/api/public/webhooks": "Webhooks",
 }
 
 DETAILS = {
@@ -181,6 +183,8 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.MeetingTypeNotFound(MEETING_TYPE["id"]),
     errors.SourceNotFound(SOURCE_ID),
     errors.ReceiptNotFound(RECEIPT["id"]),
+    errors.WebhookNotFound("019b6a5c-7c00-7a44-9d51-3b0e5f6a7b8c"),
+    errors.DeliveryNotFound("019b6a5c-8d10-7b55-8e62-4c1f607b8c9d"),
     errors.NotFound(),
     MethodNotAllowed("DELETE is not possible here."),
     errors.ExternalEventConflict(f"The event is meeting {MEETING_ID} of another lead."),
@@ -188,6 +192,7 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidTransition("cancelled", "completed"),
     errors.NameTaken(f"There is a user with the email {HOST['email']!r} already."),
     errors.InUse(f"Meetings have the meeting type {MEETING_TYPE['id']}."),
+    errors.TooManyWebhooks(20),
     errors.PayloadTooLarge(1024 * 1024),
     InternalError(f"A bug. It was logged under request_id {REQUEST_ID}."),
     errors.TryAgainLater("The database is not available just now. Please try again."),

@@ -15,6 +15,7 @@ import models
 import schemas
 from bases import Query, Request, ResponseSchema
 from reference.examples import EXAMPLES
+from reference.webhook_examples import WEBHOOK_EXAMPLES
 
 # Vocabularies that become named types in generated clients.
 ENUMS = {
@@ -23,6 +24,8 @@ ENUMS = {
     models.SHOWN_STATUSES: "MeetingStatus",
     models.ACTIVITY_TYPES: "ActivityKind",
     models.SOURCE_PROVIDERS: "SourceProvider",
+    models.EVENT_TYPES: "EventType",
+    models.DELIVERY_STATUSES: "DeliveryStatus",
 }
 LOCAL_TIME = {
     "type": "string",
@@ -166,7 +169,8 @@ def example_of(schema: type[Schema]) -> dict[str, Any]:
     if issubclass(schema, Request):
         return dict(schema.EXAMPLE or {})
     assert issubclass(schema, ResponseSchema)
-    given = next((EXAMPLES[kind] for kind in schema.__mro__ if kind in EXAMPLES), {})
+    examples = EXAMPLES | WEBHOOK_EXAMPLES
+    given = next((examples[kind] for kind in schema.__mro__ if kind in examples), {})
     made = {}
     for name, field in schema().fields.items():
         key = field.data_key or name

@@ -3,7 +3,7 @@
 from flask import Flask
 
 from routes import meetings, notes, leads, users, meeting_types  # isort: skip  (document order)
-from routes import sources, receipts, calendars, hooks, public  # isort: skip
+from routes import sources, receipts, webhooks, calendars, hooks, public  # isort: skip
 from routes.blueprint import api
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "register",
     "sources",
     "users",
+    "webhooks",
 ]
 
 

@@ -301,7 +301,7 @@ class Batch:
     def _create_lead(self, booking: Booking) -> Lead:
         lead = leads.of_booking(self.client_id, booking.given)
         self.new_leads[booking.email_key] = lead
-        self.changes.record(lead.id, "lead_created", "Lead created", lead.created_at)
+        self.changes.record(lead.id, "lead_created", "Lead created", lead.created_at, lead=lead)
         return lead
 
     def _create(self, booking: Booking, lead: Lead) -> Meeting:
@@ -335,6 +335,7 @@ class Batch:
             meeting.created_at,
             description=f"{times} ({meeting.timezone})",
             meeting_id=meeting.id,
+            meeting=meeting,
         )
         return meeting
 
@@ -362,7 +363,7 @@ class Batch:
                 external_events.release_pair.run(**key)
             elif owner_id is not None and (owner_id != claimed_for or pair in self.awaited):
                 external_events.give_pair.run(**key, meeting_id=owner_id)
-        insert_activities(self.changes.activities)
+        insert_activities(self.changes)
 
     @property
     def new_email_keys(self) -> set[str]:

@@ -128,6 +128,24 @@ class MeetingTypeNotFound(ServiceError):
         super().__init__(f"No meeting type with the id {type_id}.")
 
 
+class WebhookNotFound(ServiceError):
+    """No webhook of this client has the id."""
+
+    status, code, title = 404, "webhook_not_found", "Webhook not found"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"No webhook with the id {webhook_id}.")
+
+
+class DeliveryNotFound(ServiceError):
+    """The webhook has no delivery with the id."""
+
+    status, code, title = 404, "delivery_not_found", "Delivery not found"
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"No delivery of this webhook with the id {delivery_id}.")
+
+
 class InvalidTransition(ServiceError):
     """The meeting's status does not allow the change."""
 
@@ -153,6 +171,15 @@ class ExternalIdConflict(ServiceError):
 
     def __init__(self, external_id: str) -> None:
         super().__init__(f"Another lead already has the external_id {external_id}.")
+
+
+class TooManyWebhooks(ServiceError):
+    """The client has as many webhooks as it may have."""
+
+    status, code, title = 409, "too_many_webhooks", "Too many webhooks"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"You have {most} webhooks, the most there may be. Delete one first.")
 
 
 class PayloadTooLarge(ServiceError):

@@ -182,14 +182,14 @@ class LeadChanges(ChangeSet):
 
     def created(self, lead: Lead) -> None:
         """Record that a lead was created."""
-        self.record(lead.id, "lead_created", "Lead created", lead.created_at)
+        self.record(lead.id, "lead_created", "Lead created", lead.created_at, lead=lead)
         self.email_keys.update(filter(None, [lead.email_key]))
 
     def store(self) -> None:
         """Store the changes so far."""
         insert([self.rows.pop(lead.id, lead) for lead in self.new])
         update_rows([*self.rows.values()])
-        insert_activities(self.activities)
+        insert_activities(self)
         self.new, self.rows, self.activities = [], {}, []
 
     def release_waiting(self) -> None:
@@ -504,7 +504,9 @@ def _change(lead: Lead, given: dict[str, Any], changes: LeadChanges, at: datetim
     changes.rows[after.id] = after
     if after.email_key and after.email_key != lead.email_key:
         changes.email_keys.add(after.email_key)
-    changes.record(lead.id, "lead_updated", "Lead updated", after.updated_at, changes=differences)
+    changes.record(
+        lead.id, "lead_updated", "Lead updated", after.updated_at, changes=differences, lead=after
+    )
     return RowResult(after, "updated")
 
 

@@ -180,7 +180,7 @@ def update(client_id: str, meeting_id: str, patch: Loaded) -> RowResult:
     changes = ChangeSet(client_id, latest_change)
     result = change(meeting, after, None, changes)
     update_rows([*changes.rows.values()])
-    insert_activities(changes.activities)
+    insert_activities(changes)
     return result
 
 
@@ -208,6 +208,7 @@ def change(meeting: Meeting, after: Meeting, reason: str | None, changes: Change
         description=reason,
         meeting_id=meeting.id,
         changes=differences,
+        meeting=after,
     )
     return RowResult(after, verb)
 

@@ -137,8 +137,9 @@ def _insert(
         now,
         description=f"From {note.provider}",
         meeting_id=meeting_id,
+        note=note,
     )
-    insert_activities(changes.activities)
+    insert_activities(changes)
     return RowResult(note, "created")
 
 

@@ -161,8 +161,9 @@ def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: G
         description=given.get("reason") or given.get("notes"),
         meeting_id=meeting_id,
         changes=timeline.changes_between(_described(meeting), _described(after)),
+        meeting=after,
     )
-    insert_activities(changes.activities)
+    insert_activities(changes)
     return RowResult(after, "updated")
 
 
@@ -211,7 +212,7 @@ def reschedule(client_id: str, meeting_id: str, move: Loaded) -> RowResult:
     changes = ChangeSet(client_id, meetings.latest_change)
     result = meetings.change(meeting, after, given.get("reason"), changes)
     meetings.update_rows([*changes.rows.values()])
-    insert_activities(changes.activities)
+    insert_activities(changes)
     if after.external_event_id != meeting.external_event_id:
         pair = str(meeting.external_calendar_provider), str(after.external_event_id)
         waiting.release(client_id, pairs=[pair])

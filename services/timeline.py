@@ -2,14 +2,19 @@
 
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
+from peewee import JOIN
 
 from database.queries import Compiled, Insert, compiled
-from models import CHANNEL, SOURCE, Activity
+from models import CHANNEL, SOURCE, Activity, Client, Lead, Meeting, Webhook
+from services import outbox
+from services.outbox import Subscription
 
 Changes = dict[str, list[Any]]  # field → [before, after], as callers see the values
 
-insert_activities = Insert(Activity)
+insert_rows = Insert(Activity)
 
 
 @compiled
@@ -31,10 +36,18 @@ def changes_between(before: dict[str, Any], after: dict[str, Any]) -> Changes:
     }
 
 
+class Stored(NamedTuple):
+    """What a transaction that changes rows of a client reads once."""
+
+    latest_change: datetime | None
+    subscriptions: list[Subscription]
+
+
 class ChangeSet:
     """The changes of a transaction: the rows to update and the activities to insert.
 
-    `latest_change` is the query for the client's latest change of such rows.
+    `latest_change` is the query for the client's latest change of such rows, and for its webhooks.
+    One query reads both, so that a client without webhooks does not pay for them.
     """
 
     def __init__(self, client_id: str, latest_change: Compiled) -> None:
@@ -43,11 +56,27 @@ class ChangeSet:
         self.activities: list[Activity] = []
 
     @cached_property
+    def _stored(self) -> Stored:
+        rows = self._latest_change.tuples(client_id=self.client_id)
+        latest = rows[0][0] if rows else None
+        return Stored(
+            datetime.fromisoformat(latest) if isinstance(latest, str) else latest,
+            [
+                Subscription(str(webhook_id), orjson.loads(events), bool(enabled))
+                for _, webhook_id, events, enabled in rows
+                if webhook_id is not None
+            ],
+        )
+
+    @cached_property
     def latest(self) -> datetime | None:
         """The time of the latest change before this transaction."""
-        row = self._latest_change.first(client_id=self.client_id)
-        latest: datetime | None = row and row.updated_at
-        return latest
+        return self._stored.latest_change
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """The client's webhooks: those that were committed before this transaction began."""
+        return self._stored.subscriptions
 
     def time_of(self, at: datetime) -> datetime:
         """Return the `updated_at` of a change made at a time.
@@ -71,8 +100,13 @@ class ChangeSet:
         description: str | None = None,
         meeting_id: str | None = None,
         changes: Changes | None = None,
+        **state: Any,
     ) -> None:
-        """Add an activity; `insert_activities` stores it in the transaction of the change."""
+        """Add an activity; `insert_activities` stores it in the transaction of the change.
+
+        `state` is what an event reports: the `meeting`, `lead` or `note` as it is after this
+        change. Without it, the event reports the row as it is when the activities are stored.
+        """
         if changes and description is None:
             description = f"Changed: {', '.join(changes)}"
         activity = {
@@ -86,19 +120,41 @@ class ChangeSet:
             "changes": changes,
             "created_at": at,
         }
-        self.activities.append(Activity.of(activity))
+        self.activities.append(Activity.of(activity, **state))
 
 
-def latest_change(model: Any) -> Compiled:
-    """Make a query for the time of the last change of a client's leads or meetings."""
-    return Compiled(
-        lambda client_id: (
+def insert_activities(changes: ChangeSet) -> None:
+    """Store the activities of changes, and their events for the client's webhooks.
+
+    Call it after the changed rows are written.
+    """
+    if changes.activities:
+        insert_rows(changes.activities)
+        if changes.subscriptions:
+            outbox.publish(changes.client_id, changes.subscriptions, changes.activities)
+
+
+def latest_change(model: type[Lead] | type[Meeting]) -> Compiled:
+    """Make a query for the last change of a client's leads or meetings, and for its webhooks.
+
+    Its rows are the time of that change, and the id, the event types and the state of a webhook.
+    """
+
+    def build(client_id: Any) -> Any:
+        latest = (
             model.select(model.updated_at)
             .where(model.client == client_id)
             .order_by(model.updated_at.desc())
             .limit(1)
         )
-    )
+        in_use = (Webhook.client == Client.id) & Webhook.deleted_at.is_null()
+        return (
+            Client.select(latest, Webhook.id, Webhook.events, Webhook.enabled)
+            .join(Webhook, JOIN.LEFT_OUTER, on=in_use)
+            .where(Client.id == client_id)
+        )
+
+    return Compiled(build)
 
 
 def list_activities(client_id: str, lead_id: str, query: dict[str, Any]) -> list[Activity]:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ def copy_service(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for path in ROOT.glob("*.py"):
         shutil.copy(path, folder)
-    for name in ("cli", "config", "database", "docs", "migrations", "routes", "services", "web"):
+    for name in (
+        *("cli", "config", "database", "docs", "migrations", "routes", "sender", "services", "web"),
+    ):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -66,6 +68,7 @@ class Server:
             "PORT": str(self.port),
             "WEB_CONCURRENCY": str(self.workers),
             "LOG_LEVEL": "WARNING",
+            "WEBHOOK_SENDER": "off",
             **self.environment,
         }
         self.process = subprocess.Popen(
@@ -123,9 +126,11 @@ class Server:
         return self.process.communicate(timeout=40)[0]
 
     def kill(self) -> None:
-        """Kill the master and all workers with SIGKILL."""
-        for pid in [self.process.pid, *self.workers_pids()]:
-            os.kill(pid, signal.SIGKILL)
+        """Kill the master and all other processes of the server with SIGKILL."""
+        master = psutil.Process(self.process.pid)
+        for process in [master, *master.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.communicate(timeout=10)
 
 

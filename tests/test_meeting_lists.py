@@ -288,9 +288,9 @@ def test_the_change_feed_holds_back_changes_behind_an_uncommitted_one(
     written, commit = threading.Event(), threading.Event()
     insert = outcomes.insert_activities
 
-    def insert_slowly(activities):
-        insert(activities)
-        if activities[0].meeting_id == slow["id"]:
+    def insert_slowly(changes):
+        insert(changes)
+        if changes.activities[0].meeting_id == slow["id"]:
             written.set()
             commit.wait(5)
 

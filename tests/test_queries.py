@@ -122,7 +122,7 @@ def _seed(leads_count, meetings_count):
         (leads.insert_unless_taken, people),
         (bookings.insert_meetings, booked),
         (external_events.insert_unless_taken, events),
-        (timeline.insert_activities, activities),
+        (timeline.insert_rows, activities),
         (notes.insert_unless_taken, written),
     ):
         for start in range(0, len(rows), 5000):

@@ -32,7 +32,7 @@ def test_every_setting_is_listed():
     source = (ROOT / "config" / "settings.py").read_text()
 
     names = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
-    assert len(names) == 12
+    assert len(names) == 16
     for name in names:
         assert re.search(rf"^\| .*`{name}`", README, re.MULTILINE), name
 
@@ -48,12 +48,15 @@ NAMES = {
     "meeting_type": "$TYPE",
     "source": "$SOURCE",
     "receipt": "$RECEIPT",
+    "webhook": "$WEBHOOK",
+    "delivery": "$DELIVERY",
 }
 CURLS = re.findall(r"^curl .*(?:\n .*)*", README, re.MULTILINE)
 
 
-def test_every_curl_works_as_pasted(api, lead):
+def test_every_curl_works_as_pasted(api, lead, monkeypatch):
     """The lines run in order, with real values in place of $LEAD, $MEETING and the like."""
+    monkeypatch.setattr("routes.webhooks.TEST_SECONDS", 0)
     values = {"$KEY": api.key, "$LEAD": lead["id"]}
     for line in CURLS:
         for name, value in values.items():

@@ -18,6 +18,10 @@ BAD = {
     "LOG_FORMAT": ["xml"],
     "DB_POOL_SIZE": ["0", "-1"],
     "METRICS": ["yes", "ON", "1", ""],
+    "WEBHOOK_SENDER": ["yes", ""],
+    "WEBHOOK_ALLOW_NETWORKS": ["localhost", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/8;fd00::/8"],
+    "WEBHOOK_RETRY_SECONDS": ["soon", "1,,2", "-1", "nan", "inf", "1;2", ",".join("1" * 51)],
+    "DELIVERY_DAYS": ["-1", "forever"],
     "DB_TIMEOUT_SECONDS": ["0", "61", "soon", "nan"],
 }  # fmt: skip
 
@@ -56,6 +60,17 @@ def test_a_missing_variable_gets_its_default(tmp_path):
     assert (settings.threads, settings.db_pool_size) == (32, 2)
     assert (settings.log_level, settings.log_format) == ("INFO", "text")
     assert settings.metrics is False
+
+
+def test_the_settings_of_webhooks_are_read_from_comma_lists(monkeypatch, tmp_path):
+    monkeypatch.setenv("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8, fd00::/8,192.168.1.5")
+    monkeypatch.setenv("WEBHOOK_RETRY_SECONDS", "0.5,1")
+
+    settings = read_settings(tmp_path / "none")
+
+    networks = [str(network) for network in settings.webhook_allow_networks]
+    assert networks == ["127.0.0.0/8", "fd00::/8", "192.168.1.5/32"]
+    assert settings.webhook_retry_seconds == (0.5, 1.0)
 
 
 def test_the_environment_takes_precedence_over_the_file(monkeypatch, tmp_path):

@@ -15,11 +15,13 @@ from fields import write_cursor
 from models import SHOWN_STATUSES, Receipt
 from schemas import PAIR, MeetingItem, ReceiptResponse
 from services import health
+from services.deliveries import payload_of
 from services.errors import ServiceError
 from services.results import RowResult
 from times import format_instant
 from web.body import Rows, instance
 from web.docs import File
+from webhook_schemas import DeliveryItem
 
 # Instants are written as `2025-12-29T17:00:00Z`; the line break is for readers in a terminal.
 JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_APPEND_NEWLINE
@@ -121,6 +123,21 @@ def page(
     }
     shown = instance(schema).dump(rows, many=True)
     return success(**{noun: shown}, pagination=pagination)
+
+
+def with_secret(status: int, webhook: Any, secret: str, schema: type[ResponseSchema]) -> Response:
+    """Respond with a webhook and its signing secret, which no cache may keep."""
+    shown = instance(schema).dump(webhook)
+    response = write_json(status, {"success": True, "webhook": shown, "signing_secret": secret})
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def delivery_details(delivery: Any) -> Response:
+    """Respond with a delivery, its payload and its tries."""
+    shown = instance(DeliveryItem).dump(delivery)
+    shown |= {"payload": payload_of(delivery), "tries": delivery.tries}
+    return success(delivery=shown)
 
 
 def receipt_with_payload(receipt: Receipt) -> Response:

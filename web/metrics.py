@@ -6,18 +6,22 @@ personal data, and callers cannot create series.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import cache
+from typing import Any
 
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics import disable_created_metrics
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from bases import Query
 from config.metrics import VARIABLE, is_shared, process_number
+from services import sending
 from services.errors import ServiceError
 from services.results import RowResult
 from web.body import load_query
@@ -93,7 +97,8 @@ class Metrics:
         if is_shared():
             registry = CollectorRegistry()
             MultiProcessCollector(registry, os.environ[VARIABLE])
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        shown = generate_latest(registry) + generate_latest(_count_deliveries())
+        return Response(shown, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     def count_request(self, response: Response) -> Response:
         """Count a request, its duration, and what it spent in the database."""
@@ -125,3 +130,40 @@ class Metrics:
             self.durations.labels(route, method),
             self.database_seconds.labels(route),
         )
+
+
+class Deliveries(Collector):
+    """The deliveries to webhooks, as the database counts them: senders may run anywhere."""
+
+    def __init__(self, status: dict[str, Any]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        results = CounterMetricFamily(
+            "meetings_deliveries",
+            "Deliveries to webhooks by result: delivered, or failed for good; and failed tries.",
+            labels=["result"],
+        )
+        for result in ("delivered", "failed", "failed_tries"):
+            results.add_metric([result], self._status[result])
+        yield results
+        yield GaugeMetricFamily(
+            "meetings_deliveries_waiting",
+            "Deliveries that wait for their first or next try.",
+            self._status["waiting"],
+        )
+        yield GaugeMetricFamily(
+            "meetings_deliveries_oldest_waiting_seconds",
+            "Age of the oldest delivery that waits; 0 if none does.",
+            self._status["oldest_waiting_seconds"],
+        )
+
+
+def _count_deliveries() -> CollectorRegistry:
+    """Return a registry of the deliveries; it is empty while the database does not answer."""
+    registry = CollectorRegistry()
+    status = sending.status_or_none()
+    if status is not None:
+        registry.register(Deliveries(status))
+    return registry

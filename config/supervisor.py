@@ -1,0 +1,95 @@
+"""Keep `flask webhooks send` running beside a server: `python -m config.supervisor SERVER_PID`.
+
+config/serve.py starts this before it becomes gunicorn. It is a process of its own, so that nothing
+that happens to the sender reaches the server. It uses the standard library alone, to stay small.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parent.parent
+SENDER = [sys.executable, "-m", "sender", "flask", "webhooks", "send"]
+POLL_SECONDS = 0.2
+FINISH_SECONDS = 20.0  # for the sender to finish what is under way
+# The pause before a start grows while the sender keeps dying soon after its start. The first one
+# lets a server that cannot start say why, without a sender that says the same.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+SOON_SECONDS = 10.0
+
+
+class Supervisor:
+    """Starts the sender, and starts it again when it ended, for as long as the server lives."""
+
+    def __init__(self, server_pid: int) -> None:
+        self.server_pid = server_pid
+        self.is_stopping = False
+        self.pause_seconds = FIRST_PAUSE_SECONDS
+
+    def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """Ask the sender to finish, then end; a signal handler."""
+        self.is_stopping = True
+
+    def is_needed(self) -> bool:
+        """Whether the server, this process's parent, still lives and nobody asked to stop."""
+        return not self.is_stopping and os.getppid() == self.server_pid
+
+    def run(self) -> None:
+        """Keep a sender running."""
+        while self.pause():
+            began = time.monotonic()
+            self.watch(self.start())
+            if time.monotonic() - began > SOON_SECONDS:
+                self.pause_seconds = FIRST_PAUSE_SECONDS
+            else:
+                self.pause_seconds = min(self.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a sender; its threads share two of the allocator's arenas."""
+        environment = os.environ | {
+            "MEETINGS_SERVER_PID": str(self.server_pid),
+            "MALLOC_ARENA_MAX": "2",
+        }
+        return subprocess.Popen(SENDER, cwd=ROOT, env=environment)  # noqa: S603  (all ours)
+
+    def pause(self) -> bool:
+        """Wait before a start; returns whether the sender is still needed."""
+        until = time.monotonic() + self.pause_seconds
+        while self.is_needed() and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+        return self.is_needed()
+
+    def watch(self, sender: subprocess.Popen[bytes]) -> None:
+        """Wait for the end of the sender, which comes with the server's."""
+        while sender.poll() is None:
+            if not self.is_needed():
+                finish(sender)
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def finish(sender: subprocess.Popen[bytes]) -> None:
+    """Let the sender finish what is under way, but not for longer than FINISH_SECONDS."""
+    sender.terminate()
+    try:
+        sender.wait(FINISH_SECONDS)
+    except subprocess.TimeoutExpired:
+        sender.kill()
+        sender.wait()
+
+
+def main() -> None:
+    """Supervise the sender of the server whose process id is the argument."""
+    supervisor = Supervisor(int(sys.argv[1]))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, supervisor.stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload is the server's affair
+    supervisor.run()
+
+
+if __name__ == "__main__":
+    main()

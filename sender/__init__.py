@@ -1,0 +1,6 @@
+"""The process that sends deliveries to webhooks: `flask webhooks send`.
+
+No other process loads this package, nor the HTTP client that it uses.
+"""
+
+VERSION = "1.0.0"

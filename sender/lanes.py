@@ -1,0 +1,47 @@
+"""Lanes: how many deliveries of one webhook are under way, so that no receiver delays another."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from sender.client import Answer
+from sender.queue import Job
+
+FIRST_WINDOW, LARGEST_WINDOW = 2, 64
+WIDTH = 8  # connections to one receiver
+QUICK_MILLISECONDS = 1000  # an answer that takes longer does not earn a larger window
+
+
+@dataclass
+class Lane:
+    """The leased deliveries of one webhook: those that wait for a thread, and those under way.
+
+    The window, how many there may be, doubles with quick answers and shrinks to one with a failure:
+    a receiver that hangs occupies one thread.
+    """
+
+    waiting: deque[Job] = field(default_factory=deque)
+    running: int = 0  # threads
+    window: int = FIRST_WINDOW
+    is_failing: bool = False
+
+    @property
+    def room(self) -> int:
+        """How many deliveries may be leased now."""
+        return max(0, self.window - len(self.waiting) - self.running)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is under way."""
+        return not self.waiting and not self.running
+
+    def wants_thread(self) -> bool:
+        """Whether another thread would have something to do."""
+        return len(self.waiting) > 0 and self.running < min(WIDTH, self.window)
+
+    def learn(self, answer: Answer) -> None:
+        """Adapt the window to an answer."""
+        self.is_failing = not answer.is_success
+        if self.is_failing:
+            self.window = 1
+        elif answer.milliseconds <= QUICK_MILLISECONDS:
+            self.window = min(self.window * 2, LARGEST_WINDOW)

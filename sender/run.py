@@ -1,0 +1,46 @@
+"""Start the sender, and stop it in time."""
+
+import logging
+import os
+import select
+import signal
+from collections.abc import Callable
+
+from sender import VERSION
+from sender.client import Client
+from sender.loop import Sender
+from services.network import Networks
+
+USER_AGENT = f"Meetings/{VERSION}"
+SERVER_VARIABLE = "MEETINGS_SERVER_PID"  # set by the supervisor: the sender ends with that process
+NICENESS = 5  # of a sender beside a server: bookings come first
+
+log = logging.getLogger("meetings")
+
+
+def run(allowed: Networks, retry_seconds: tuple[float, ...], keep_days: int, once: bool) -> None:
+    """Send deliveries until SIGTERM or SIGINT, or until nothing is due (`once`)."""
+    sender = Sender(Client(allowed, USER_AGENT), retry_seconds, keep_days)
+    if once:
+        sender.run(once=True)
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sender.stop())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload is the server's affair
+    log.info("The sender of webhooks starts.")
+    sender.run(is_needed=_server_lives())
+    log.info("The sender of webhooks ends.")
+
+
+def _server_lives() -> Callable[[], bool]:
+    server = os.environ.get(SERVER_VARIABLE)
+    if server is None:
+        return lambda: True
+    os.nice(NICENESS)
+    if not hasattr(os, "pidfd_open"):  # then the supervisor alone ends the sender
+        return lambda: True
+    try:
+        server_end = os.pidfd_open(int(server))  # readable once the process has ended
+    except OSError:
+        return lambda: False
+    return lambda: not select.select([server_end], [], [], 0)[0]
