@@ -50,7 +50,7 @@ def _described(kind):
         rows = [
             (name, *sorted(re.split(r"\s*,\s+", sql.removesuffix(")").replace(" (", ", ", 1))))
             for name, sql in db.execute_sql(query)
-            if "schema_migration" not in name
+            if "schema_migration" not in name and not name.startswith("sqlite_")
         ]
     else:
         rows = db.execute_sql(
