@@ -293,7 +293,7 @@ class ShortList(InputField, fields.List[Any]):
 
 
 class TextOrTexts(InputField, fields.Field[Any]):
-    """A text, or a list of texts."""
+    """A text, or a list of texts, of which empty ones are left out."""
 
     def __init__(self, longest: int, most: int, longest_each: int, **options: Any) -> None:
         super().__init__(**options)
@@ -303,7 +303,9 @@ class TextOrTexts(InputField, fields.Field[Any]):
         self.texts = ShortList(item, "texts", most, allow_none=False)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return (self.texts if isinstance(value, list) else self.text).deserialize(value)
+        if not isinstance(value, list):
+            return self.text.deserialize(value)
+        return [text for text in self.texts.deserialize(value) if text]
 
 
 class Metadata(InputField, fields.Dict):

@@ -457,6 +457,9 @@ class ExternalEvent(Base):
     provider = CharField(64)  # lower case
     event_id = CharField(255)
     meeting = ForeignKeyField(Meeting, null=True, deferrable="INITIALLY DEFERRED")
+    # The latest events that a booking system reported: of the booking itself, and of its outcome.
+    booking_stamp = TextField(null=True)
+    outcome_stamp = TextField(null=True)
 
     class Meta:
         table_name = "external_events"

@@ -500,12 +500,16 @@ class MeetingNoteRequest(Request):
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Check that the request names a meeting, and that it has contents, which may be null."""
         wrong = {}
+        is_half = given.get("external_calendar_provider") is None
         if all(given.get(name) is None for name in NOTE_MEETING):
-            wrong[NOTE_MEETING[0]] = [f"Required unless {' or '.join(NOTE_MEETING[1:])} is given."]
+            if is_half:
+                first, *others = NOTE_MEETING
+                wrong[first] = [f"Required unless {' or '.join(others)} is given."]
+            else:
+                wrong["external_calendar_event_id"] = ["Required with the provider."]
         if given.keys().isdisjoint(NOTE_CONTENTS):
             first, *others = NOTE_CONTENTS
             wrong[first] = [f"Required unless {' or '.join(others)} is given."]
-        is_half = given.get("external_calendar_provider") is None
         if is_half and given.get("external_calendar_event_id") is not None:
             wrong["external_calendar_event_id"] = ["Needs external_calendar_provider."]
         return wrong

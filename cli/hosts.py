@@ -31,8 +31,7 @@ def add_user(client: str, email: str, first_name: str, last_name: str, inactive:
 @command
 def list_users(client: str) -> Any:
     """List the hosts of CLIENT (id or name)."""
-    rows = sorted(users.list_all(clients.find(client).id), key=lambda user: user.email_key)
-    return [_shown_user(row) for row in rows], _user_line
+    return [_shown_user(row) for row in users.list_all(clients.find(client).id)], _user_line
 
 
 @user_group.command("deactivate")
@@ -67,7 +66,7 @@ def add_meeting_type(client: str, name: str) -> Any:
 @command
 def list_meeting_types(client: str) -> Any:
     """List the meeting types of CLIENT (id or name)."""
-    rows = sorted(meeting_types.list_all(clients.find(client).id), key=lambda row: row.name)
+    rows = meeting_types.list_all(clients.find(client).id)
     return [_shown_type(row) for row in rows], _type_line
 
 

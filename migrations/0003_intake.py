@@ -122,6 +122,8 @@ def up(migrator: Any, db: Any) -> None:
         db.create_tables(TABLES, safe=False)
     # An external event without a meeting is one that a receipt waits for.
     migrator.drop_not_null("external_events", "meeting_id").run()
+    migrator.add_column("external_events", "booking_stamp", TextField(null=True)).run()
+    migrator.add_column("external_events", "outcome_stamp", TextField(null=True)).run()
     migrator.add_column("leads", "phone_digits", CharField(50, null=True)).run()
     # A lead's search_key ends with a separator and the digits of the phone.
     db.execute_sql(
@@ -138,6 +140,8 @@ def down(migrator: Any, db: Any) -> None:
     """Drop the tables with their rows."""
     db.execute_sql('DROP INDEX "leads_phone_digits"')
     migrator.drop_column("leads", "phone_digits").run()
+    migrator.drop_column("external_events", "outcome_stamp").run()
+    migrator.drop_column("external_events", "booking_stamp").run()
     db.execute_sql("DELETE FROM external_events WHERE meeting_id IS NULL")
     migrator.add_not_null("external_events", "meeting_id").run()
     with db.bind_ctx((Client, Meeting, *TABLES)):

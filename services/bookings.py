@@ -64,6 +64,7 @@ class Booking:
         self.email_key = None if self.given.get("lead_id") else leads.email_key(self.given)
         self.creates_lead = bool(self.given.get("create_lead") and self.email_key)
         self.is_lead_known = lead is not None  # or becomes known with this batch
+        self.stamp = self.given.get("stamp")  # if a booking system reports it, with a time
         self.meeting_id = new_id()  # if it becomes a new meeting
         provider = self.given.get("external_calendar_provider")
         self.event_id = self.given.get("external_event_id")
@@ -178,6 +179,7 @@ class Batch:
         self.client_id = client_id
         self.bookings = _with_what_they_name(client_id, rows)
         self.claims: dict[Pair, str] = {}  # the meeting that each pair was claimed for
+        self.claimed_stamps: dict[Pair, str] = {}  # what they were claimed with
         self.taken = 0  # how many of these were not free
         self.awaited: set[Pair] = set()  # of these, the pairs that receipts wait for
         self.known_event_ids: list[str] = []  # of the pairs that may name a stored meeting
@@ -200,9 +202,12 @@ class Batch:
             if booking.may_create:
                 for pair in booking.pairs:
                     self.claims.setdefault(pair, booking.meeting_id)
+                if booking.stamp:
+                    self.claimed_stamps.setdefault(booking.pairs[-1], booking.stamp)
             else:
                 others.update(booking.pairs)
-        self.taken = len(self.claims) - external_events.claim(self.client_id, self.claims)
+        free = external_events.claim(self.client_id, self.claims, self.claimed_stamps)
+        self.taken = len(self.claims) - free
         if self.taken or others - self.claims.keys():
             self.known_event_ids = sorted({event_id for _, event_id in others | self.claims.keys()})
 
@@ -212,6 +217,8 @@ class Batch:
         self.meetings: dict[str, Meeting] = {}  # by id, as they are after the bookings so far
         self.new: list[Meeting] = []
         self.new_leads: dict[str | None, Lead] = {}  # by email in lower case
+        self.stamps: dict[Pair, str | None] = {}  # the latest of each pair, as decided so far
+        self.new_stamps: dict[Pair, str] = {}
         if self.known_event_ids:
             self._read_owners(find_owners)
         return [self._decide(booking) for booking in self.bookings]
@@ -225,6 +232,7 @@ class Batch:
             pair = event.provider, event.event_id
             meeting = self.meetings.setdefault(event.meeting.id, event.meeting)
             self.owners[pair] = meeting.id
+            self.stamps[pair] = event.booking_stamp
             if self.claims.pop(pair, None):
                 self.taken -= 1
         found = [*self.meetings.values()]
@@ -256,11 +264,15 @@ class Batch:
         owner_ids = [self.owners.get(pair) for pair in booking.pairs]
         owner_id = next(filter(None, reversed(owner_ids)), None)
         meeting = self.meetings[owner_id] if owner_id else None
-        # A late retry of a booking that has another id by now changes nothing.
+        # A late retry of a booking that has another id by now changes nothing, nor does an event
+        # that the booking system reported before the latest one.
         is_late = (
             meeting is not None
             and owner_ids[-1] is not None
-            and meeting.external_event_id != booking.event_id
+            and (
+                meeting.external_event_id != booking.event_id
+                or external_events.is_outdated(booking.stamp, self.stamps.get(booking.pairs[-1]))
+            )
         )
         if faults := booking.faults(meeting, is_late):
             return InvalidRequest(faults)
@@ -278,6 +290,8 @@ class Batch:
             result = self._replay(booking, meeting)
         for pair in booking.pairs:
             self.owners.setdefault(pair, meeting.id)
+        if booking.stamp and booking.pairs and not is_late:
+            self.stamps[booking.pairs[-1]] = self.new_stamps[booking.pairs[-1]] = booking.stamp
         return result
 
     def _refusal(
@@ -363,7 +377,16 @@ class Batch:
                 external_events.release_pair.run(**key)
             elif owner_id is not None and (owner_id != claimed_for or pair in self.awaited):
                 external_events.give_pair.run(**key, meeting_id=owner_id)
+        self._write_stamps()
         insert_activities(self.changes)
+
+    def _write_stamps(self) -> None:
+        """Store the stamps that were not stored with a claim."""
+        for pair, stamp in self.new_stamps.items():
+            was_claimed = pair in self.claims and pair not in self.awaited
+            if not was_claimed or self.claimed_stamps.get(pair) != stamp:
+                key = {"client_id": self.client_id, "provider": pair[0], "event_id": pair[1]}
+                external_events.set_booking_stamp.run(**key, stamp=stamp)
 
     @property
     def new_email_keys(self) -> set[str]:

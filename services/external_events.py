@@ -6,9 +6,11 @@ names no meeting yet.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
-from database.queries import Insert, among, compiled, locking
+from database.queries import Insert, among, compiled, locking, write_instant
 from models import ExternalEvent, Meeting
 from services.errors import MeetingNotFound
 from services.waiting import Pair
@@ -19,7 +21,11 @@ insert_unless_taken = Insert(ExternalEvent, unless_taken=True)
 def _owners(client_id: Any, event_ids: Any) -> Any:
     return (
         ExternalEvent.select(
-            ExternalEvent.provider, ExternalEvent.event_id, *Meeting._meta.sorted_fields
+            ExternalEvent.provider,
+            ExternalEvent.event_id,
+            ExternalEvent.booking_stamp,
+            ExternalEvent.outcome_stamp,
+            *Meeting._meta.sorted_fields,
         )
         .join(Meeting)
         .where(ExternalEvent.client == client_id, among(ExternalEvent.event_id, event_ids))
@@ -81,6 +87,22 @@ def take_waiting_pair(client_id: Any, provider: Any, event_id: Any, meeting_id: 
 
 
 @compiled
+def set_booking_stamp(client_id: Any, provider: Any, event_id: Any, stamp: Any) -> Any:
+    """Record the latest event that the booking system reported about a booking itself."""
+    return ExternalEvent.update({ExternalEvent.booking_stamp: stamp}).where(
+        *_is_pair(client_id, provider, event_id)
+    )
+
+
+@compiled
+def set_outcome_stamp(client_id: Any, provider: Any, event_id: Any, stamp: Any) -> Any:
+    """Record the latest event that the booking system reported about a booking's outcome."""
+    return ExternalEvent.update({ExternalEvent.outcome_stamp: stamp}).where(
+        *_is_pair(client_id, provider, event_id)
+    )
+
+
+@compiled
 def release_pair(client_id: Any, provider: Any, event_id: Any) -> Any:
     """Make a pair name nothing."""
     return ExternalEvent.delete().where(*_is_pair(client_id, provider, event_id))
@@ -99,20 +121,36 @@ def find_meeting_id(client_id: str, given: dict[str, Any]) -> str:
     return str(event.meeting_id)
 
 
-def claim(client_id: str, pairs: dict[Pair, str]) -> int:
+def claim(
+    client_id: str, pairs: Mapping[Pair, str], stamps: Mapping[Pair, str] | None = None
+) -> int:
     """Make each pair that is free name the meeting given; returns how many were free.
+
+    `stamps` has the stamps of the bookings that are logged with the pairs.
 
     The table's key decides, however many transactions claim a pair at once: on PostgreSQL the
     others wait here until the first has committed, on SQLite until they may begin. All claim in
     one order, so that they wait for each other instead of deadlocking.
     """
-    return _insert(client_id, pairs)
+    return _insert(client_id, pairs, stamps or {})
 
 
-def find_meeting_of_pair(client_id: str, pair: Pair) -> Meeting | None:
-    """Return the meeting that a pair names now or named before, or None."""
+def find_or_none(client_id: str, pair: Pair) -> ExternalEvent | None:
+    """Return the external event of a pair with its meeting, or None if it has no meeting."""
     events = owners(client_id=client_id, event_ids=[pair[1]])
-    return next((event.meeting for event in events if event.provider == pair[0]), None)
+    return next((event for event in events if event.provider == pair[0]), None)
+
+
+def stamp_of(at: datetime, payload: str) -> str:
+    """Return the stamp of an event that a booking system reported: its time and its payload."""
+    return f"{write_instant(at)} {sha256(payload.encode()).hexdigest()[:16]}"
+
+
+def is_outdated(stamp: str | None, latest: str | None) -> bool:
+    """Whether an event is older than the latest one, or is that one again."""
+    if stamp is None or latest is None:
+        return False
+    return stamp == latest or stamp.partition(" ")[0] < latest.partition(" ")[0]
 
 
 def await_pairs(client_id: str, pairs: list[Pair]) -> None:
@@ -121,13 +159,20 @@ def await_pairs(client_id: str, pairs: list[Pair]) -> None:
     A transaction that gives such a pair to a meeting then sees that a receipt waits for it. This
     waits for transactions that are just doing so; look for the meeting again afterwards.
     """
-    _insert(client_id, dict.fromkeys(pairs))
+    _insert(client_id, dict.fromkeys(pairs), {})
 
 
-def _insert(client_id: str, pairs: Mapping[Pair, str | None]) -> int:
+def _insert(client_id: str, pairs: Mapping[Pair, str | None], stamps: Mapping[Pair, str]) -> int:
     events = [
         ExternalEvent.of(
-            {"client": client_id, "provider": pair[0], "event_id": pair[1], "meeting": pairs[pair]}
+            {
+                "client": client_id,
+                "provider": pair[0],
+                "event_id": pair[1],
+                "meeting": pairs[pair],
+                "booking_stamp": stamps.get(pair),
+                "outcome_stamp": None,
+            }
         )
         for pair in sorted(pairs)
     ]

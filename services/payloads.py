@@ -61,7 +61,8 @@ def repair(event: Event) -> Repaired:
         valid, wrong = payload.load()
     _, reason_repairs = _first_valid(REASON, _candidates(event.reason))
     payload.note("reason", *reason_repairs)
-    missed = {name: [fields.REQUIRED] for name in PAIR if name not in payload.kept}
+    needed = (*PAIR, "lead_email") if "lead_id" not in payload.kept else PAIR
+    missed = {name: [fields.REQUIRED] for name in needed if name not in payload.kept}
     return Repaired(Loaded(valid, wrong | missed), payload.repairs, valid.get("lead_email"))
 
 
@@ -208,7 +209,7 @@ def _mend(field: Any, value: Any) -> tuple[Any, list[str]]:
         return _mend_guests(field, value)
     repairs = []
     if isinstance(value, str) and fields.REFUSED_CHARACTERS.search(value):
-        repairs.append("Control characters were removed.")
+        repairs.append("Characters that cannot be stored were removed.")
     value = _as_text(value)
     if isinstance(value, str):
         value = plain_text(value)

@@ -1,6 +1,8 @@
 """Apply what a booking system's webhook reports, and say on its receipt what became of it."""
 
+from datetime import datetime
 from itertools import groupby
+from typing import Any
 
 from database import db
 from models import Meeting, Receipt, Source
@@ -27,7 +29,9 @@ EFFECTS = {
     "unchanged": "unchanged",
 }
 NO_EMAIL = "The payload has no email that could name a lead; correct it or the mapping, and retry."
+KNOWN_BOOKING = "The booking is meeting {}, whose lead never had the email {}."
 NO_LEAD = "No lead has the email {}; the booking is processed again when one has."
+OUTDATED = "The booking system has reported a later outcome, or this one before."
 UNKNOWN_BOOKING = (
     "The booking is not known yet, and the event lacks what is needed to log it; it is processed"
     " again when the booking is logged."
@@ -41,7 +45,10 @@ class Item:
         self.receipt, self.event = receipt, event
         repaired = payloads.repair(event)
         valid, self.wrong = repaired.booking
+        self.stamp = _stamp(event.at, receipt.payload)
         self.given = valid | {"create_lead": source.create_leads}
+        if event.action == "log":
+            self.given["stamp"] = self.stamp
         self.repairs: Details = repaired.repairs
         self.creates_lead = source.create_leads
         provider, event_id = source.event_provider, valid.get("external_event_id")
@@ -193,8 +200,11 @@ class Processing:
             item.settle(EFFECTS[result.effect], result.row)
         elif not isinstance(result, LeadNotFound):
             item.refuse(result, "external_event_id")
-        elif self._wait(item, item.pairs):
-            item.refuse(result, "lead_email")
+        elif "lead_id" in item.given:
+            item.refuse(result, "lead_id")
+        elif known := self._wait(item, item.pairs):
+            sentence = KNOWN_BOOKING.format(known.id, item.receipt.lead_email)
+            item.settle("refused", message=sentence, details={"lead_email": [sentence]})
         else:
             item.settle("unmatched", message=NO_LEAD.format(item.receipt.lead_email))
 
@@ -206,16 +216,20 @@ class Processing:
         return self._find(pairs)  # another transaction may just have logged it
 
     def _find(self, pairs: list[Pair]) -> Meeting | None:
-        found = (external_events.find_meeting_of_pair(self.client_id, pair) for pair in pairs)
-        return next(filter(None, found), None)
+        found = (external_events.find_or_none(self.client_id, pair) for pair in pairs)
+        return next((event.meeting for event in found if event), None)
 
     def _process_outcome(self, item: Item) -> None:
         """Apply a cancellation, a completion, a no-show or its undoing."""
-        own = item.pairs[:1]
-        meeting = self._wait(item, own) if item.wrong else self._find(own)
-        if meeting is None and item.wrong:
+        if item.wrong and not self._wait(item, item.pairs[:1]):
             item.settle("unmatched", message=UNKNOWN_BOOKING, details=item.wrong)
             return
+        known = external_events.find_or_none(self.client_id, item.pairs[0])
+        if known and external_events.is_outdated(item.stamp, known.outcome_stamp):
+            item.keep_repairs("reason")
+            item.settle("unchanged", known.meeting, OUTDATED)
+            return
+        meeting = known.meeting if known else None
         try:
             with db.atomic():
                 self._apply(item, meeting)
@@ -236,17 +250,17 @@ class Processing:
             is_current = result.row.external_event_id == item.pairs[0][1]
         else:
             item.keep_repairs("reason")  # the other fields are not used
+            if is_current and (error := self._lead_fault(item, meeting)):
+                return item.refuse(error, "lead_email")
         assert meeting is not None
-        if is_current and effect == "unchanged" and (error := self._lead_fault(item, meeting)):
-            return item.refuse(error, "lead_email")
         if is_current:
             effect = self._carry_out(item, meeting.id) or effect
         item.settle(effect, meeting)
         return None
 
-    def _lead_fault(self, item: Item, meeting: Meeting) -> ServiceError | None:
+    def _lead_fault(self, item: Item, meeting: Meeting | None) -> ServiceError | None:
         """The error if an event's email does not name the lead of the meeting that it is about."""
-        if not item.receipt.email_key:
+        if meeting is None or not item.receipt.email_key:
             return None
         return bookings.lead_fault(self.client_id, item.given, meeting)
 
@@ -262,8 +276,21 @@ class Processing:
                 outcome, result = "no_show", outcomes.mark_no_show(client_id, meeting_id, given)
             case _:
                 outcome, result = "reopened", outcomes.undo_no_show(client_id, meeting_id)
+        if item.stamp:
+            provider, event_id = item.pairs[0]
+            key = {"client_id": client_id, "provider": provider, "event_id": event_id}
+            external_events.set_outcome_stamp.run(**key, stamp=item.stamp)
         return None if result.effect == "unchanged" else outcome
 
 
 def _sentence(wrong: Details) -> str:
     return " ".join(f"{field}: {found[0]}" for field, found in wrong.items())
+
+
+def _stamp(at: Any, payload: str) -> str | None:
+    """Return the stamp of an event that was reported at a time; None without a valid one."""
+    try:
+        reported = datetime.fromisoformat(at)
+        return external_events.stamp_of(reported, payload) if reported.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None

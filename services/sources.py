@@ -224,12 +224,12 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
 
 def _mapping_faults(provider: str, mapping: dict[str, Any] | None) -> Details:
     if provider != "generic":
-        fault = None if mapping is None else f"Must be absent for the provider {provider}."
+        faults = [] if mapping is None else [f"Must be absent for the provider {provider}."]
     elif mapping is None:
-        fault = "Required for the provider generic."
+        faults = ["Required for the provider generic."]
     else:
-        fault = generic.mapping_fault(mapping)
-    return {"mapping": [fault]} if fault else {}
+        faults = generic.mapping_faults(mapping)
+    return {"mapping": faults} if faults else {}
 
 
 def _event_provider(provider: str, name: str) -> str:

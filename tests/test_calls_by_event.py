@@ -28,7 +28,8 @@ def call(api, name, **changes):
 def wait_for(client_id, event_id):
     """Store the pair of a receipt that waits for its booking."""
     data = {"client": client_id, "provider": "ghl", "event_id": event_id, "meeting": None}
-    external_events.insert_unless_taken([ExternalEvent.of(data)])
+    stamps = {"booking_stamp": None, "outcome_stamp": None}
+    external_events.insert_unless_taken([ExternalEvent.of(data | stamps)])
     database.release()
 
 

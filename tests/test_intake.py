@@ -1,12 +1,15 @@
 """POST /hooks/{token}: what a booking system's webhook does, and the receipt it gets."""
 
 import itertools
+import json
 import threading
 from functools import partial
 
 import pytest
 from conftest import booking, call_at_once
 from hooks import Hook, calendly
+
+from services import intake, sources
 
 EMAIL = "peter.parker@example.com"
 
@@ -176,6 +179,83 @@ class TestOutcomes:
 
         assert receipt["outcome"] == "refused"
         assert meetings_of(api)[0]["status"] == "scheduled"
+
+
+def calcom(event="BOOKING_CREATED", minute=0, **changes):
+    """Return a Cal.com webhook that was made in a minute of some hour."""
+    body = {
+        "uid": "cal-1",
+        "eventTitle": "Intro",
+        "startTime": "2026-01-05T15:00:00Z",
+        "endTime": "2026-01-05T15:30:00Z",
+        "location": "integrations:daily",
+        "attendees": [{"email": EMAIL, "name": "Peter Parker"}],
+    }
+    return {
+        "triggerEvent": event,
+        "createdAt": f"2026-01-01T20:{minute:02}:00.120Z",
+        "payload": body | changes,
+    }
+
+
+class TestTimesOfEvents:
+    @pytest.fixture
+    def hook(self, api):
+        return Hook(api, "calcom")
+
+    def test_an_event_that_arrives_after_a_later_one_changes_nothing(self, api, hook):
+        hook.receive(calcom())
+        moved = hook.receive(calcom("BOOKING_LOCATION_UPDATED", 5, location="Main Street 9"))
+        late = hook.receive(calcom("BOOKING_PAID", 3, location="integrations:daily"))
+
+        assert (moved["outcome"], late["outcome"]) == ("updated", "unchanged")
+        assert meetings_of(api)[0]["location_details"] == "Main Street 9"
+
+    def test_a_repeated_payload_changes_nothing_even_after_a_call_of_the_api(self, api, hook):
+        logged = hook.receive(calcom())
+        times = {"starts_at": "2026-01-06T10:00:00Z"}
+        api.post(f"/meetings/{logged['meeting_id']}/reschedule", json=times)
+
+        assert hook.receive(calcom())["outcome"] == "unchanged"
+        assert meetings_of(api)[0]["starts_at"] == "2026-01-06T10:00:00Z"
+
+    def test_another_payload_of_the_same_time_is_applied(self, api, hook):
+        hook.receive(calcom())
+
+        assert hook.receive(calcom(eventTitle="Demo"))["outcome"] == "updated"
+
+    def test_a_late_or_repeated_outcome_changes_nothing(self, api, hook):
+        logged = hook.receive(calcom())
+        missed = calcom("BOOKING_NO_SHOW_UPDATED", 10, bookingUid="cal-1", noShow=True)
+        came = calcom("BOOKING_NO_SHOW_UPDATED", 20, bookingUid="cal-1", noShow=False)
+
+        outcomes = [hook.receive(payload)["outcome"] for payload in (missed, came, missed, came)]
+        assert outcomes == ["no_show", "reopened", "unchanged", "unchanged"]
+        cancelled = calcom("BOOKING_CANCELLED", 30)
+        hook.receive(cancelled)
+        api.post(f"/meetings/{logged['meeting_id']}/reopen")
+        assert hook.receive(cancelled)["outcome"] == "unchanged"
+        assert meetings_of(api)[0]["status"] == "scheduled"
+
+    def test_a_booking_after_its_cancellation_still_brings_its_fields(self, api, hook):
+        hook.receive(calcom("BOOKING_CANCELLED", 30))
+
+        late = hook.receive(calcom(additionalNotes="Bring the suit"))
+
+        [meeting] = meetings_of(api)
+        assert late["outcome"] == "updated"
+        assert (meeting["status"], meeting["description"]) == ("cancelled", "Bring the suit")
+
+    def test_bookings_of_one_group_are_applied_by_their_times(self, api, hook):
+        source = sources.find(api.client_id, hook.source_id)
+        payloads = [calcom(minute=m, eventTitle=f"Title {m}") for m in (1, 3, 2)]
+        items = [intake._new_item(source, json.dumps(p), p) for p in payloads]
+
+        received = intake._receive(api.client_id, items)
+
+        assert [r.outcome for r in received] == ["logged", "updated", "unchanged"]
+        assert meetings_of(api)[0]["title"] == "Title 3"
+        assert hook.receive(calcom(minute=2))["outcome"] == "unchanged"
 
 
 class TestUnmatched:

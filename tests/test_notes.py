@@ -215,7 +215,6 @@ class TestWhichMeeting:
         [
             {},
             {"meeting_date": "2026-01-01T12:00:00Z"},
-            {"external_calendar_provider": "ghl"},
             {"calendar_event_id": None, "meeting_url": "", "lead_email": None},
         ],
     )
@@ -223,6 +222,11 @@ class TestWhichMeeting:
         answer = send(api, **fields)
 
         assert (answer.status_code, set(answer.json["details"])) == (400, {"calendar_event_id"})
+
+    def test_a_provider_needs_an_event_id(self, api, meeting):
+        answer = send(api, external_calendar_provider="ghl")
+
+        assert set(answer.json["details"]) == {"external_calendar_event_id"}
 
     def test_an_event_id_needs_its_provider(self, api, meeting):
         answer = send(api, external_calendar_event_id="x", meeting_url=URL)
@@ -301,7 +305,9 @@ class TestFields:
     def test_action_items_are_a_text_or_a_list_of_texts(self, api, meeting, items):
         note = send(api, **EVENT, action_items=items).json["note"]
 
-        cleaned = [item.strip() for item in items] if isinstance(items, list) else items
+        cleaned = items
+        if isinstance(items, list):
+            cleaned = [item.strip() for item in items if item]
         assert note["action_items"] == cleaned
         assert stored(api, meeting)[0]["action_items"] == cleaned
 

@@ -90,7 +90,7 @@ def test_a_value_of_another_type_than_text_is_left_out(value):
 def test_control_characters_and_unpaired_surrogates_are_removed():
     assert value_and_repairs("attendee_name", "No\x00ra\x1b Lind\ud800 ") == (
         "Nora Lind",
-        ["Control characters were removed."],
+        ["Characters that cannot be stored were removed."],
     )
 
 
@@ -154,7 +154,7 @@ def test_an_email_is_not_cut():
         ({"ends_at": ...}, {"ends_at": ["Required unless duration_minutes is given."]}),
         ({"ends_at": "2026-01-12T14:00:00Z"}, {"ends_at": ["Must be after starts_at."]}),
         ({"starts_at": "2250-01-01T00:00Z"}, {"starts_at": ["Must lie between 1970 and 2199."]}),
-        ({"lead_email": ""}, {"lead_email": ["Required unless lead_id is given."]}),
+        ({"lead_email": ""}, {"lead_email": ["Required."]}),
         ({"external_event_id": None}, {"external_event_id": ["Required."]}),
         ({"external_event_id": ["x"]}, {"external_event_id": ["Must be text."]}),
         ({"external_calendar_provider": ...}, {"external_calendar_provider": ["Required."]}),
@@ -444,7 +444,7 @@ def test_an_empty_list_of_guests_says_that_there_are_none():
     [
         (None, None, []),
         (" ", None, []),
-        (" ill\x00 ", "ill", ["Control characters were removed."]),
+        (" ill\x00 ", "ill", ["Characters that cannot be stored were removed."]),
         (7, "7", []),
         ("x" * 1001, "x" * 1000, ["Cut to 1000 characters, from 1001."]),
         ({}, None, ["Left out: Must be text."]),

@@ -16,7 +16,7 @@ from werkzeug.datastructures import Headers
 from services.payloads import reason_of
 from services.providers import PROVIDERS, calcom, calendly, generic, ghl
 from services.providers.events import find
-from services.providers.generic import mapping_fault
+from services.providers.generic import mapping_faults
 
 FILES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.glob("*/*.json"))
 SECRET = "a shared secret"
@@ -275,13 +275,14 @@ def test_calcom_gives_the_reason_of_a_cancellation_and_of_a_rejection():
         # The payload's own flag comes first.
         ({"payload/noShow": False}, "reopen"),
         ({"payload/noShow": "yes"}, "no_show"),
+        ({"payload/noShow": "false"}, "reopen"),
     ],
 )
 def test_calcom_sets_and_undoes_a_no_show(changes, action):
     assert read("calcom/BOOKING_NO_SHOW_UPDATED", changes).action == action
 
 
-@pytest.mark.parametrize("no_show", [..., None, "true", 1])
+@pytest.mark.parametrize("no_show", [..., None, "yes", 1])
 def test_a_no_show_of_calcom_that_is_no_boolean_is_refused(no_show):
     change = {"payload/attendees/0/noShow": no_show}
 
@@ -505,7 +506,7 @@ def test_the_zone_of_ghl_is_that_of_the_source_although_its_times_have_offsets()
         ({"full_name": ..., "first_name": {}, "last_name": None}, "attendee_name", None),
         ({"calendar/title": None}, "title", "Strategy Session"),
         ({"customData": ...}, "host_email", None),
-        ({"notes": ...}, "description", None),
+        ({"notes": ...}, "description", "Booked from the website"),
         ({"calendar/appointmentId": 123}, "external_event_id", "123"),
     ],
 )
@@ -626,7 +627,7 @@ def test_a_mapping_finds_the_previous_id_and_the_reason():
 def test_a_pointer_that_finds_nothing_is_a_missing_value(pointer):
     mapping = payload("generic/mapping", {"description": pointer})
 
-    assert mapping_fault(mapping) is None
+    assert mapping_faults(mapping) == []
     assert "description" not in booking_of("generic/scheduled", mapping=mapping)
 
 
@@ -671,7 +672,7 @@ def test_times_of_a_mapping_without_a_zone_are_in_that_of_the_source():
     ],
 )
 def test_a_mapping_that_can_work_has_no_fault(changes):
-    assert mapping_fault(payload("generic/mapping", changes)) is None
+    assert mapping_faults(payload("generic/mapping", changes)) == []
 
 
 @pytest.mark.parametrize(
@@ -709,7 +710,7 @@ def test_a_mapping_that_can_work_has_no_fault(changes):
     ],
 )
 def test_a_mapping_that_cannot_work_has_a_fault_that_names_the_field(changes, field, part):
-    fault = mapping_fault(payload("generic/mapping", changes))
+    [fault] = mapping_faults(payload("generic/mapping", changes))
 
     assert fault is not None
     assert fault.startswith(f"{field}: ")
@@ -718,13 +719,13 @@ def test_a_mapping_that_cannot_work_has_a_fault_that_names_the_field(changes, fi
 
 @pytest.mark.parametrize("mapping", [None, [], "text", 7])
 def test_a_mapping_is_an_object(mapping):
-    assert mapping_fault(mapping) == "Must be an object of fields and JSON Pointers."
+    assert mapping_faults(mapping) == ["Must be an object of fields and JSON Pointers."]
 
 
 def test_a_mapping_is_limited_in_size():
     mapping = payload("generic/mapping", {"event/log": ["x" * 64 * 1024]})
 
-    assert mapping_fault(mapping) == "Must be at most 65536 bytes of JSON."
+    assert mapping_faults(mapping) == ["Must be at most 65536 bytes of JSON."]
 
 
 # ----------------------------------------------------------------------------------- signatures

@@ -89,6 +89,8 @@ def _seed(leads_count, meetings_count):
                 "provider": "ghl",
                 "event_id": meeting.external_event_id,
                 "meeting": meeting.id,
+                "booking_stamp": None,
+                "outcome_stamp": None,
             }
         )
         for meeting in booked

@@ -204,7 +204,7 @@ class TestCreation:
         assert (answer.status_code, list(answer.json["details"])) == (400, ["mapping"])
 
     def test_a_mapping_that_cannot_work_is_refused_with_the_reason(self, api, monkeypatch):
-        monkeypatch.setattr(generic, "mapping_fault", lambda mapping: f"title: not {len(mapping)}.")
+        monkeypatch.setattr(generic, "mapping_faults", lambda given: [f"title: not {len(given)}."])
 
         answer = api.post("/sources", json=given(provider="generic", mapping=MAPPING, timezone="X"))
 
@@ -474,7 +474,7 @@ class TestChanges:
         assert api.patch(path, json={"mapping": None}).status_code == 200
 
     def test_a_mapping_that_cannot_work_is_refused(self, api, source, monkeypatch):
-        monkeypatch.setattr(generic, "mapping_fault", lambda mapping: "title: no such field.")
+        monkeypatch.setattr(generic, "mapping_faults", lambda mapping: ["title: no such field."])
 
         change = {"mapping": {"x": "/x"}, "timezone": "x"}
         answer = api.patch(f"/sources/{source['id']}", json=change)

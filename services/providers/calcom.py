@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import Source
-from services.providers.events import Action, Event, event_name, find, unnamed
+from services.providers.events import Action, Event, event_name, find, flag, unnamed
 from services.providers.signatures import is_same, sign
 
 ACTIONS: dict[str, Action] = {
@@ -30,7 +30,7 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     name, inner = event_name(payload.get("triggerEvent")), payload.get("payload")
     body = inner if isinstance(inner, dict) else payload  # a flattened payload
     action, details = _action(name, body)
-    if name == "BOOKING_CANCELLED" and body.get("requestReschedule") is True:
+    if name == "BOOKING_CANCELLED" and flag(body.get("requestReschedule")):
         return Event(name, "ignore", message="only says that the host asks for another time.")
     return Event(
         name=name,
@@ -38,6 +38,7 @@ def read(payload: dict[str, Any], source: Source) -> Event:
         booking={**_booking(name, body), "external_calendar_provider": source.event_provider},
         timezone=source.timezone,
         reason=body.get(REASONS.get(name or "", "")),
+        at=payload.get("createdAt"),
         details=details,
     )
 
@@ -47,8 +48,8 @@ def _action(name: str | None, body: dict[str, Any]) -> tuple[Action, dict[str, l
         return "refuse", unnamed("event")
     if name == NO_SHOW:
         for no_show in (body.get("noShow"), find(body, "attendees", 0, "noShow")):
-            if isinstance(no_show, bool):
-                return "no_show" if no_show else "reopen", {}
+            if (came_not := flag(no_show)) is not None:
+                return "no_show" if came_not else "reopen", {}
         return "refuse", {"status": ["noShow must be true or false."]}
     return ACTIONS.get(name, "ignore"), {}
 
@@ -91,7 +92,7 @@ def _location(location: Any) -> dict[str, Any]:
 
 def _guests(body: dict[str, Any]) -> list[Any] | None:
     attendees, guests = body.get("attendees"), find(body, "responses", "guests", "value")
-    if not isinstance(attendees, list) and not isinstance(guests, list):
+    if not isinstance(attendees, list) and not guests:
         return None
     others = attendees[1:] if isinstance(attendees, list) else []
-    return others + (guests if isinstance(guests, list) else [])
+    return others + (guests if isinstance(guests, list) else [guests] if guests else [])

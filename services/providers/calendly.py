@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from models import Source
-from services.providers.events import Action, Event, event_name, find, unnamed
+from services.providers.events import Action, Event, event_name, find, flag, unnamed
 from services.providers.signatures import is_same, sign
 from times import utc_now
 
@@ -41,7 +41,7 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     """Return what a payload reports about a booking."""
     name, invitee = event_name(payload.get("event")), _invitee(payload.get("payload"))
     action: Action = ACTIONS.get(name, "ignore") if name else "refuse"
-    if action == "cancel" and invitee.get("rescheduled") is True:
+    if action == "cancel" and flag(invitee.get("rescheduled")):
         message = "belongs to a move, which the new booking reports."
         return Event(name, "ignore", message=message)
     return Event(
@@ -50,6 +50,7 @@ def read(payload: dict[str, Any], source: Source) -> Event:
         booking={**_booking(invitee), "external_calendar_provider": source.event_provider},
         timezone=source.timezone,
         reason=find(invitee, "cancellation", "reason"),
+        at=payload.get("created_at"),
         details={} if name else unnamed("event"),
     )
 
@@ -67,6 +68,7 @@ def _invitee(payload: Any) -> dict[str, Any]:
 
 def _booking(invitee: dict[str, Any]) -> dict[str, Any]:
     scheduled = invitee.get("scheduled_event")
+    location = find(scheduled, "location")
     return {
         "external_event_id": _last_part(invitee.get("uri")),
         "previous_external_event_id": _last_part(invitee.get("old_invitee")),
@@ -79,7 +81,7 @@ def _booking(invitee: dict[str, Any]) -> dict[str, Any]:
         "timezone": invitee.get("timezone"),
         "meeting_url": find(scheduled, "location", "join_url"),
         "location_type": _location_type(find(scheduled, "location", "type")),
-        "location_details": find(scheduled, "location", "location"),
+        "location_details": location if isinstance(location, str) else find(location, "location"),
         "host_email": find(scheduled, "event_memberships", 0, "user_email"),
         "additional_attendees": find(scheduled, "event_guests"),
     }

@@ -23,6 +23,7 @@ class Event:
     booking: dict[str, Any] = field(default_factory=dict)
     timezone: str = "UTC"  # of times without an offset, if the booking has no zone
     reason: Any = None  # of a cancellation or a no-show
+    at: Any = None  # when the provider reported it: ISO 8601 with an offset
     message: str = "says nothing about a meeting."  # of `ignore`: what follows the name
     details: dict[str, list[str]] = field(
         default_factory=dict
@@ -57,6 +58,11 @@ def plain_text(value: Any) -> str | None:
 def is_blank(value: Any) -> bool:
     """Return whether a value counts as absent: None, or a text with nothing to read."""
     return value is None or (isinstance(value, str) and plain_text(value) is None)
+
+
+def flag(value: Any) -> bool | None:
+    """Return a boolean, also one written as text; None for any other value."""
+    return {"true": True, "false": False}.get(str(value).lower()) if value is not None else None
 
 
 def event_name(value: Any) -> str | None:

@@ -72,21 +72,22 @@ def _event(payload: dict[str, Any], event: Any) -> tuple[str | None, Action, dic
     return name, "refuse", {"event": [sentence if name else "The payload names no event."]}
 
 
-def mapping_fault(mapping: Any) -> str | None:
-    """Return a sentence that names the field of a mapping that cannot work, or None."""
+def mapping_faults(mapping: Any) -> list[str]:
+    """Return what keeps a mapping from working, in sentences that name the fields."""
     if not isinstance(mapping, dict):
-        return "Must be an object of fields and JSON Pointers."
+        return ["Must be an object of fields and JSON Pointers."]
+    found = []
     for name, target in mapping.items():
         fault = _event_fault(target) if name == "event" else _target_fault(name, target)
         if fault:
-            return f"{event_name(name) or 'A field without a name'}: {fault}"
-    if missed := [name for name in REQUIRED if is_blank(mapping.get(name))]:
-        return f"{missed[0]}: {fields.REQUIRED}"
+            found.append(f"{event_name(name) or 'A field without a name'}: {fault}")
+    found += [f"{name}: {fields.REQUIRED}" for name in REQUIRED if is_blank(mapping.get(name))]
     for name, other in EITHER_OR:
         if is_blank(mapping.get(name)) and is_blank(mapping.get(other)):
-            return f"{name}: Required unless {other} is mapped."
-    size = len(json.dumps(mapping))
-    return f"Must be at most {MAPPING_BYTES} bytes of JSON." if size > MAPPING_BYTES else None
+            found.append(f"{name}: Required unless {other} is mapped.")
+    if len(json.dumps(mapping)) > MAPPING_BYTES:
+        found.append(f"Must be at most {MAPPING_BYTES} bytes of JSON.")
+    return found
 
 
 def _target_fault(name: str, target: Any) -> str | None:

@@ -77,5 +77,5 @@ def _booking(payload: dict[str, Any], source: Source) -> dict[str, Any]:
         ),
         "location": find(calendar, "address"),  # or the link to join
         "host_email": find(payload, "customData", "host_email"),
-        "description": payload.get("notes"),
+        "description": (payload.get("notes"), find(calendar, "notes")),
     }
