@@ -17,7 +17,7 @@ from web.describe import answers
 
 
 @api.post("/sources")
-@answers(201, SourceWithUrl, body=SourceRequest, raises=(NameTaken,))
+@answers(201, SourceWithUrl, body=SourceRequest, has_location=True, raises=(NameTaken,))
 def create_source() -> Response:
     """Create an address for a booking system to post to.
 

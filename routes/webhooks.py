@@ -35,7 +35,7 @@ TEST_SECONDS = 20.0  # for which a test waits for the sender
 
 
 @api.post("/webhooks")
-@answers(201, WebhookCreated, body=WebhookRequest, raises=(TooManyWebhooks,))
+@answers(201, WebhookCreated, body=WebhookRequest, has_location=True, raises=(TooManyWebhooks,))
 def create_webhook() -> Response:
     """Add a webhook.
 

@@ -93,7 +93,9 @@ class Conversation:
 
     def learn(self, printed, shown, real):
         """Remember what the service returned for the ids and the address that the page shows."""
-        for thing in {"lead", "meeting", "meeting_type", "source", "receipt"} & set(shown):
+        for thing in {"lead", "meeting", "meeting_type", "source", "receipt", "webhook"} & set(
+            shown
+        ):
             for name in ("id", "meeting_id", "lead_id"):
                 if shown[thing].get(name):
                     self.real[shown[thing][name]] = real[thing][name]
@@ -106,12 +108,19 @@ class Conversation:
 
 @contextmanager
 def broken(database_url, code):
-    """Make the service fail with this code inside the block, if it is a server error."""
+    """Make the service fail with this code inside the block, if a request alone cannot."""
     file = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
     if code == "internal_error":  # metadata that is not JSON, which the service never writes
         file.execute("UPDATE leads SET metadata = '{' || metadata")
         yield
         file.execute("UPDATE leads SET metadata = substr(metadata, 2)")
+    elif code == "too_many_webhooks":  # copies of the one that the page makes
+        rows = file.execute("SELECT * FROM webhooks").fetchall()
+        for number in range(19):
+            (_, *rest), places = rows[0], ", ".join("?" * len(rows[0]))
+            file.execute(f"INSERT INTO webhooks VALUES ({places})", (f"copy-{number}", *rest))
+        yield
+        file.execute("DELETE FROM webhooks WHERE id LIKE 'copy-%'")
     elif code == "unavailable":
         lock = hold_write_lock("sqlite", database_url)
         yield

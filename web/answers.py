@@ -130,6 +130,8 @@ def with_secret(status: int, webhook: Any, secret: str, schema: type[ResponseSch
     shown = instance(schema).dump(webhook)
     response = write_json(status, {"success": True, "webhook": shown, "signing_secret": secret})
     response.headers["Cache-Control"] = "no-store"
+    if status == 201:
+        response.headers["Location"] = f"{request.path}/{shown['id']}"
     return response
 
 
