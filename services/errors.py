@@ -211,6 +211,12 @@ class BackupRefused(ServiceError):
     status, code, title = 409, "backup_refused", "Backup refused"
 
 
+class FileUnreadable(ServiceError):
+    """A file cannot be read or written, or has unknown columns (command line only)."""
+
+    status, code, title = 409, "file_unreadable", "File unreadable"
+
+
 def _sentences(details: Any, path: str = "") -> list[str]:
     """Return all sentences of nested details with their fields' paths: `a.0.email: Required.`"""
     if isinstance(details, dict):

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "web": {"web", "services", "config"} | CATALOGUE,
     "web/answers.py": {"web", "services", "models", "times"} | CATALOGUE,
     "web/body.py": {"services", "scheduling", "decoding"} | CATALOGUE,
+    "cli/files.py": {"cli", "bases", "fields", "schemas", "services"},
     "cli": {"cli", "decoding", "fields", "schemas", "services", "models", "database", "times"},
     "envelopes.py": {"bases", "schemas"},
     "schemas.py": {"bases", "fields", "models", "times"},
@@ -28,6 +29,9 @@ MAY_IMPORT = {
     "services": {"services", "models", "database", "scheduling", "times"},
     # It repairs payloads field by field, as the schema of a booking decides what is valid.
     "services/payloads.py": {"services", "schemas", "fields", "times"},
+    "services/loading.py": {"services", "fields"},
+    "services/files": {"services", "bases", "models", "database", "times", "decoding"},
+    "services/files/kinds.py": {"services", "schemas", "models", "decoding"},  # by POST's schemas
     "services/providers": {"services", "models", "times"},
     "services/providers/events.py": {"fields"},  # which characters a text may hold
     "services/providers/generic.py": {"services", "schemas", "fields", "models"},  # targets
