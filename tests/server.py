@@ -37,6 +37,21 @@ def copy_service(folder: Path) -> Path:
     return folder
 
 
+def copy_project(folder: Path) -> Path:
+    """Copy the service, with its Makefile and the virtual environment that runs the tests."""
+    copy_service(folder)
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "flask"):
+        program = Path(sys.executable).parent / name
+        (programs / name).write_text(f'#!/bin/sh\nexec "{program}" "$@"\n')
+        (programs / name).chmod(0o755)
+    (folder / ".venv" / "installed").touch()
+    return folder
+
+
 @dataclass
 class Answer:
     status: int

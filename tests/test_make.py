@@ -2,32 +2,19 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import programs
 import pytest
-from server import copy_service
+from server import copy_project
 
 from config.settings import ROOT
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the project whose virtual environment is the one that runs the tests."""
-    folder = copy_service(tmp_path / "project")
-    for name in ("Makefile", "requirements.txt"):
-        shutil.copy(ROOT / name, folder)
-    (folder / ".venv" / "bin").mkdir(parents=True)
-    for name in ("python", "flask"):
-        program = Path(sys.executable).parent / name
-        (folder / ".venv" / "bin" / name).write_text(f'#!/bin/sh\nexec "{program}" "$@"\n')
-        (folder / ".venv" / "bin" / name).chmod(0o755)
-    (folder / ".venv" / "installed").touch()
-    return folder
+    return copy_project(tmp_path / "project")
 
 
 def make(project, *arguments, **environment):
