@@ -193,8 +193,10 @@ class Postgres(Pool, PostgresqlDatabase):
         settled: datetime = settled_before
         return settled
 
-    def prepare_bulk_write(self) -> None:
-        """Do nothing: the server's memory is its administrator's to set."""
+    @contextmanager
+    def bulk_writing(self) -> Iterator[None]:
+        """Change nothing: the server's memory is for its administrator to set."""
+        yield
 
     def stream(self, sql: str, values: Any) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of a query in parts, all of one snapshot, from a cursor of the server.

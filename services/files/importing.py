@@ -2,7 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from contextvars import copy_context
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -32,6 +35,13 @@ class Kind(Protocol):
 
     def store(self, client_id: str, rows: list[Any]) -> list[Result]:
         """Store loaded rows, within a transaction; returns a result for each."""
+
+
+class Array(NamedTuple):
+    """Some rows of a file, and those of them that were loaded: all without surplus cells."""
+
+    rows: list[Row]
+    loaded: list[Any]
 
 
 class Report(NamedTuple):
@@ -65,34 +75,50 @@ class Import:
         """Store the rows, or only check them; `advance` gets the number of rows just done."""
         counts = dict.fromkeys(("created", "updated", "unchanged", "failed"), 0)
         failures: list[str] = []
-        db.prepare_bulk_write()
         began = time.monotonic()
         try:
-            for rows in _arrays(self._file.rows()):
-                for row, result in zip(rows, self._store(rows, dry_run), strict=True):
-                    if isinstance(result, RowResult):
-                        counts[COUNTED_AS.get(result.effect, "updated")] += 1
-                        continue
-                    counts["failed"] += 1
-                    self._failed.add(row, result.message)
-                    if len(failures) < SHOWN_FAILURES:
-                        failures.append(f"row {row.number}: {result.message}")
-                advance(len(rows))
+            with db.bulk_writing(), closing(self._arrays()) as arrays:
+                for array in arrays:
+                    for row, result in zip(array.rows, self._store(array, dry_run), strict=True):
+                        if isinstance(result, RowResult):
+                            counts[COUNTED_AS.get(result.effect, "updated")] += 1
+                            continue
+                        counts["failed"] += 1
+                        self._failed.add(row, result.message)
+                        if len(failures) < SHOWN_FAILURES:
+                            failures.append(f"row {row.number}: {result.message}")
+                    advance(len(array.rows))
         finally:
             self._failed.close()
         failed_file = self._failed.path if counts["failed"] else None
         return Report(counts, time.monotonic() - began, failures, failed_file)
 
-    def _store(self, rows: list[Row], dry_run: bool) -> list[Result]:
-        kind, client_id = self._kind, self._client_id
-        refused = {at: _too_long(row) for at, row in enumerate(rows) if row.surplus}
-        cells = [self._by_field(row) for at, row in enumerate(rows) if at not in refused]
-        loaded = kind.prepare(client_id, cells)
+    def _arrays(self) -> Generator[Array, None, None]:
+        """Yield the file in arrays; a thread loads the next one while one is stored.
+
+        Storing waits for the database, so the two take less time together than one after another.
+        """
+        rows = self._file.rows()
+        context = copy_context()
+        with ThreadPoolExecutor(1) as thread:
+            ahead = thread.submit(context.run, self._load, rows)
+            while (array := ahead.result()).rows:
+                ahead = thread.submit(context.run, self._load, rows)
+                yield array
+
+    def _load(self, source: Iterator[Row]) -> Array:
+        rows = list(islice(source, ARRAY_ROWS))
+        cells = [self._by_field(row) for row in rows if not row.surplus]
+        return Array(rows, self._kind.prepare(self._client_id, cells))
+
+    def _store(self, array: Array, dry_run: bool) -> Iterator[Result]:
+        """Return a result for each row of an array."""
         try:
-            stored = iter(_store_all(client_id, kind, loaded, dry_run))
+            results = _store_all(self._client_id, self._kind, array.loaded, dry_run)
         except Undone as undone:
-            stored = iter(undone.results)
-        return [refused[at] if at in refused else next(stored) for at in range(len(rows))]
+            results = undone.results
+        stored = iter(results)
+        return (_too_long(row) if row.surplus else next(stored) for row in array.rows)
 
     def _by_field(self, row: Row) -> dict[str, Any]:
         field_of = self._field_of
@@ -105,12 +131,6 @@ def _store_all(client_id: str, kind: Kind, rows: list[Any], dry_run: bool) -> li
     if dry_run:
         raise Undone(results)
     return results
-
-
-def _arrays(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    source = iter(rows)
-    while array := list(islice(source, ARRAY_ROWS)):
-        yield array
 
 
 def _too_long(row: Row) -> ServiceError:
