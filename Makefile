@@ -2,14 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FLASK := $(BIN)/flask --app app
-# A running server writes nothing outside var/.
+# A running server writes nothing outside var/ (STATE_DIR).
 QUIET := PYTHONDONTWRITEBYTECODE=1
 # Webhooks of the demo may reach this machine, unless the environment or .env says otherwise.
 DEMO_NETWORKS := $(if $(WEBHOOK_ALLOW_NETWORKS)$(shell grep -s '^ *WEBHOOK_ALLOW_NETWORKS' .env),,WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8)
 
-.PHONY: run serve test soak bench lint format openapi
+.PHONY: run serve test soak bench lint format openapi help
 
 run: .venv/installed  ## install, migrate, create the demo and serve
+	@$(QUIET) $(BIN)/python -m config.serve --check
 	$(QUIET) $(FLASK) db upgrade
 	$(QUIET) $(FLASK) demo
 	@$(DEMO_NETWORKS) $(MAKE) --no-print-directory serve
@@ -17,8 +18,8 @@ run: .venv/installed  ## install, migrate, create the demo and serve
 serve:  ## only start the server
 	@$(QUIET) exec $(BIN)/python -m config.serve
 
-test: .venv/installed-dev  ## run all tests, on SQLite and PostgreSQL
-	$(BIN)/python -m pytest
+test: .venv/installed-dev  ## run all tests, on SQLite and PostgreSQL; INSTALL=1 lets root install missing Debian packages
+	INSTALL=$(INSTALL) $(BIN)/python -m pytest -rs
 
 soak: .venv/installed-dev  ## run the long fault tests, then SOAK_SECONDS (600 by default) of load
 	$(BIN)/python -m pytest -m soak tests/faults
@@ -37,6 +38,9 @@ format: .venv/installed-dev  ## format the code and fix its style
 
 openapi: .venv/installed-dev  ## rebuild docs/openapi.json after changing a route or a schema
 	$(BIN)/python -m reference.openapi
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -107,6 +107,8 @@ PROPERTIES: dict[str, Callable[[Any], Any]] = {
     "signed": attrgetter("signed"),
     "last_received_at": attrgetter("last_received_at"),
     "lead_of_meeting": attrgetter("meeting.lead_id"),
+    "email_of_lead": attrgetter("lead.email"),
+    "email_of_host": lambda meeting: meeting.host and meeting.host.email,
 }
 # Caller's name → the column that holds the id of another row.
 KEYS = {

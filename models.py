@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import orjson
 from peewee import (
+    SQL,
     BigAutoField,
     BigIntegerField,
     BooleanField,
@@ -242,6 +243,11 @@ class ApiKey(Table):
     prefix = CharField(16)
     last_four = CharField(4)
     label = CharField(16, null=True)  # `demo` for a key that the demo made
+    name = CharField(255, null=True)  # whose it is, for people
+    read_only = FlagField(constraints=[SQL("DEFAULT false")])
+    # Days in UTC, as `2026-03-02`; such texts sort by time.
+    expires_on = CharField(10, null=True)  # the last day on which it is valid
+    last_used_on = CharField(10, null=True)
     created_at = InstantField()
     revoked_at = InstantField(null=True)
 

@@ -5,6 +5,7 @@ Commands, tests and Flask's own server are not patched: there each request is an
 """
 
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import gevent
@@ -28,6 +29,14 @@ def run_in_thread(function: Callable[..., R], *arguments: Any) -> R:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
+
+
+def run_later(function: Callable[..., None], *arguments: Any) -> None:
+    """Run a call while the caller goes on, on the same database; without gevent, run it now."""
+    if USES_GEVENT:
+        gevent.spawn(copy_context().run, function, *arguments)
+    else:
+        function(*arguments)
 
 
 def wait_until_idle(seconds: float) -> None:

@@ -733,6 +733,16 @@ class LeadResponse(ResponseSchema):
     updated_at = DateTime()
 
 
+class MeetingExport(MeetingItem):
+    """A meeting in a file: the list's fields, and those by which a booking names lead and host."""
+
+    lead_email = String(attribute="email_of_lead", allow_none=True)
+    host_email = String(attribute="email_of_host", allow_none=True)
+
+    class Meta:
+        exclude = ("host",)
+
+
 class ActivityResponse(ResponseSchema):
     """One activity in a lead's history."""
 

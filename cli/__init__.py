@@ -6,6 +6,7 @@ from cli.clients import client_group, key_group
 from cli.databases import db
 from cli.demo import demo
 from cli.feeds import feed_group
+from cli.files import lead_group, meeting_group
 from cli.hosts import type_group, user_group
 from cli.prune import prune
 from cli.sources import source_group
@@ -20,6 +21,8 @@ COMMANDS = (
     feed_group,
     source_group,
     webhook_group,
+    lead_group,
+    meeting_group,
     prune,
     demo,
 )

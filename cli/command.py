@@ -64,7 +64,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--json` to a command, and turn an error into one line and an exit status.
 
     The command returns a result and a function that writes the result, or each row of it, as a
-    line for people.
+    line for people; a third value is the exit status. One that has written its output returns None.
     """
 
     @as_json
@@ -72,13 +72,16 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(as_json: bool, **arguments: Any) -> None:
         database.select(current_app.extensions["database"])
         try:
-            result, to_line = function(**arguments)
+            output = function(**arguments)
         except ServiceError as error:
             raise click.UsageError(error.message) from error
         except PeeweeException as error:
             raise click.ClickException(_database_fault(error)) from error
         finally:
             database.deselect()
+        if output is None:
+            return
+        result, to_line, *status = output
         if as_json:
             click.echo(json.dumps(result, ensure_ascii=False, default=_instant))
         elif isinstance(result, list):
@@ -86,6 +89,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
                 click.echo(to_line(row))
         else:
             click.echo(to_line(result))
+        click.get_current_context().exit(*status)
 
     return run
 

@@ -24,9 +24,13 @@ class Connection:
     `recv` waits for the event loop, `sendall` collects the response, which `flush` then sends.
     """
 
-    def __init__(self, sock: Any, peer: Any, others: "set[Connection]") -> None:
+    def __init__(
+        self, sock: Any, peer: Any, others: "set[Connection]", keepalive_seconds: float
+    ) -> None:
         sock.settimeout(RESPONSE_SECONDS)
         self.sock, self.peer, self.others = sock, peer, others
+        self.keepalive_seconds = keepalive_seconds
+        self.idle_seconds = REQUEST_SECONDS  # for a request to begin; longer after a response
         self.readable = gevent.get_hub().loop.io(sock.fileno(), READ)
         self.start_request(b"")
 
@@ -37,7 +41,8 @@ class Connection:
         self.interim = b""  # the `100 Continue` that the caller waits for
         self.response: list[bytes] = []
         self.sendall = self.response.append
-        self.deadline = time.monotonic() + REQUEST_SECONDS
+        seconds = REQUEST_SECONDS if read_ahead else self.idle_seconds
+        self.deadline = time.monotonic() + seconds
 
     def recv(self, size: int) -> bytes:
         """Read a part of a request, for gunicorn's parser."""
@@ -80,6 +85,7 @@ class Connection:
         sent = self.sock.send(response)
         if sent < len(response):
             self.sock.sendall(response[sent:])
+        self.idle_seconds = self.keepalive_seconds
 
     def linger(self) -> None:
         """Wait until the caller hangs up, so that the last response arrives.

@@ -8,6 +8,7 @@ monkey.patch_all(os=False, signal=False, subprocess=False, queue=False, ssl=Fals
 
 import fcntl
 import gc
+import math
 import os
 import signal
 import sys
@@ -19,10 +20,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config.settings import VAR, SettingsError, read_settings
+from config.settings import SettingsError, prepare_state_dir, read_settings
 
 try:
     settings = read_settings()
+    prepare_state_dir(settings.state_dir)
 except SettingsError as error:
     raise SystemExit(str(error)) from None
 if settings.database_url.startswith("sqlite:///"):
@@ -42,11 +44,11 @@ from database import db
 from services import migrations, sending
 from services.errors import Unavailable
 
-VAR.mkdir(exist_ok=True)
 if settings.metrics:
-    metrics.share()
+    metrics.share(settings.state_dir)
 WATCH_SECONDS = 60
-WATCH_LOCK = tempfile.TemporaryFile(dir=VAR)  # noqa: SIM115  (open in all workers, without a name)
+# Open in all workers, without a name.
+WATCH_LOCK = tempfile.TemporaryFile(dir=settings.state_dir)  # noqa: SIM115
 
 
 class Log(Logger):
@@ -128,6 +130,7 @@ preload_app = True  # the workers share the loaded code's memory; loading opens 
 worker_class = GeventWorker
 # Half of the database's timeout: a request may wait for its turn and then for the database.
 GeventWorker.queue_seconds = settings.db_timeout_seconds / 2
+GeventWorker.keepalive_seconds = settings.keepalive_seconds
 workers = settings.web_concurrency
 threads = settings.threads  # requests in progress in each worker
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"  # fmt: skip  # noqa: E501
@@ -136,11 +139,11 @@ worker_connections = 800  # of each worker; many systems allow a process 1,024 o
 limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190
-keepalive = 15
+keepalive = math.ceil(settings.keepalive_seconds)
 timeout = 30  # seconds for which a worker's main loop may block before the worker is replaced
 graceful_timeout = 30  # seconds for requests in progress after SIGTERM
 control_socket_disable = True  # gunicorn would create it in the home folder
-worker_tmp_dir = str(VAR)
+worker_tmp_dir = str(settings.state_dir)
 logger_class = Log
 # Without a root logger here, gunicorn configures one that prints every line a second time.
 logconfig_dict = configuration(settings.log_level, settings.log_format) | {"root": {"handlers": []}}

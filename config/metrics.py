@@ -1,4 +1,4 @@
-"""The folder under var/ where all processes of one server keep their counts, if METRICS is on.
+"""The folder in STATE_DIR where all processes of one server keep their counts, if METRICS is on.
 
 prometheus_client names the files of a process by a number, which is the process id by default.
 Then every worker that ever lived would leave files behind. Here it is the lowest number that no
@@ -14,36 +14,36 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from config.settings import VAR
-
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # tells prometheus_client the folder
-FOLDERS = VAR / "metrics"
+FOLDERS, LOCK = "metrics", "lock"
 KINDS = ("counter", "histogram")
 FILE_BYTES = 256 * 1024  # several times the size of all series
 
 _numbers: dict[int, int] = {}  # process id → number; a fork inherits its parent's entry
 
 
-def share() -> None:
+def share(state_dir: Path) -> None:
     """Create a folder for the server that starts here, and delete the folders of dead servers.
 
     A reload of the configuration keeps the folder. Call this before prometheus_client is used.
     """
     if is_shared():
         return
-    FOLDERS.mkdir(parents=True, exist_ok=True)
-    with (FOLDERS / "lock").open("w") as guard:
+    folders = state_dir / FOLDERS
+    folders.mkdir(parents=True, exist_ok=True)
+    with (folders / LOCK).open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)  # two servers may start at once
-        for folder in FOLDERS.iterdir():
+        for folder in folders.iterdir():
             if folder.is_dir() and not _is_in_use(folder):
                 shutil.rmtree(folder)
-        os.environ[VARIABLE] = tempfile.mkdtemp(dir=FOLDERS)
+        os.environ[VARIABLE] = tempfile.mkdtemp(dir=folders)
         process_number()
 
 
 def is_shared() -> bool:
     """Return whether this process belongs to a server that has such a folder."""
-    return Path(os.environ.get(VARIABLE, "")).parent == FOLDERS
+    folders = Path(os.environ.get(VARIABLE, "")).parent
+    return folders.name == FOLDERS and (folders / LOCK).exists()
 
 
 def process_number() -> int:

@@ -1,11 +1,14 @@
-"""Start the server: `python -m config.serve`. A wrong setting stops the start with one line."""
+"""Start the server: `python -m config.serve`. A wrong setting stops the start with one line.
+
+With `--check` it only checks that the server could start.
+"""
 
 import os
 import socket
 import subprocess
 import sys
 
-from config.settings import ROOT, SettingsError, read_settings
+from config.settings import ROOT, SettingsError, prepare_state_dir, read_settings
 
 SUPERVISOR_VARIABLE = "MEETINGS_SUPERVISOR_PID"  # tells gunicorn whom to stop together with it
 
@@ -20,12 +23,13 @@ def start_supervisor() -> int:
 
 
 def main() -> None:
-    """Check the settings and the port, then replace this process by gunicorn.
+    """Check the settings, the state folder and the port, then become gunicorn.
 
     The sender of webhooks is started beside it, unless WEBHOOK_SENDER is off.
     """
     try:
         settings = read_settings()
+        prepare_state_dir(settings.state_dir)
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         with socket.create_server((settings.host, settings.port), family=family):
             pass
@@ -34,6 +38,8 @@ def main() -> None:
     except OSError as error:
         where = f"{settings.host}, port {settings.port}"
         raise SystemExit(f"HOST, PORT: cannot listen on {where}: {error.strerror}") from None
+    if "--check" in sys.argv[1:]:
+        return
     # gunicorn parses this variable before its configuration, so it gets the checked number.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
     if settings.webhook_sender:

@@ -1,6 +1,7 @@
 """The settings, read once from the environment or `.env` and checked when the server starts."""
 
 import ipaddress
+import tempfile
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,10 +11,13 @@ from urllib.parse import urlsplit
 from environs import Env, EnvError, ValidationError, validate
 
 ROOT = Path(__file__).resolve().parent.parent
-VAR = ROOT / "var"
 # The delays after the failed tries of a delivery: 5 s, 1 min, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h.
 RETRY_SECONDS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
 LONGEST_RETRIES, LONGEST_RETRY_SECONDS = 50, 30 * 86_400
+SQLITE = "sqlite:///"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+FLAGS = {"on": True, "true": True, "1": True, "yes": True}
+FLAGS |= {"off": False, "false": False, "0": False, "no": False}
 
 
 class SettingsError(ValueError):
@@ -40,6 +44,8 @@ class Settings:
     webhook_allow_networks: tuple[Any, ...] = ()  # local networks that webhooks may reach
     webhook_retry_seconds: tuple[float, ...] = RETRY_SECONDS
     delivery_days: int = 30  # how long deliveries are kept; 0 for ever
+    keepalive_seconds: float = 75.0  # for which an idle connection is kept
+    state_dir: Path = ROOT / "var"  # for the files of this machine: the demo's key, the counts
 
     @property
     def base_url(self) -> str:
@@ -52,8 +58,8 @@ class Settings:
 
 def check_database_url(url: str) -> None:
     """Refuse a URL that no driver can open; the error leaves out the URL and so its password."""
-    if url.startswith("sqlite:///"):
-        path = url.removeprefix("sqlite:///")
+    if url.startswith(SQLITE):
+        path = url.removeprefix(SQLITE)
         if path in ("", ":memory:") or "?" in path:
             raise ValidationError(
                 "SQLite needs the path of a file (sqlite:///var/meetings.db); several"
@@ -105,15 +111,44 @@ def read_delays(text: str) -> tuple[float, ...]:
 
 def read_webhook_settings(env: Env) -> dict[str, Any]:
     """Read the settings of webhooks to other systems."""
-    sender = env.str("WEBHOOK_SENDER", "on", validate=validate.OneOf(["on", "off"]))
+    sender = _choice(env, "WEBHOOK_SENDER", "on", *FLAGS)
     networks = env.str("WEBHOOK_ALLOW_NETWORKS", "", validate=read_networks)
     delays = env.str("WEBHOOK_RETRY_SECONDS", "", validate=read_delays)
     return {
-        "webhook_sender": sender == "on",
+        "webhook_sender": FLAGS[sender],
         "webhook_allow_networks": read_networks(networks),
         "webhook_retry_seconds": read_delays(delays),
         "delivery_days": env.int("DELIVERY_DAYS", 30, validate=validate.Range(0, 36_500)),
     }
+
+
+def _locate(database_url: str) -> str:
+    """Return a URL whose path, if it is that of a file, does not depend on the working directory.
+
+    A relative path is relative to the project.
+    """
+    if not database_url.startswith(SQLITE):
+        return database_url
+    return f"{SQLITE}{ROOT / database_url.removeprefix(SQLITE)}"
+
+
+def _choice(env: Env, name: str, default: str, *choices: str) -> str:
+    """Return the choice that a variable names in upper or lower case."""
+    given = env.str(name, default).strip()
+    found = next((choice for choice in choices if choice.lower() == given.lower()), None)
+    if found is None:
+        raise EnvError(f"{name}: must be one of: {', '.join(choices)}.")
+    return found
+
+
+def prepare_state_dir(path: Path) -> None:
+    """Create the folder unless it is there; raises SettingsError if it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        message = f"STATE_DIR: {path} cannot be written: {error.strerror}."
+        raise SettingsError(message) from error
 
 
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
@@ -122,28 +157,30 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     try:
         env.read_env(str(env_file), recurse=False)
         threads = env.int("THREADS", 32, validate=validate.Range(1, 256))
+        state_dir = ROOT / env.str("STATE_DIR", "var", validate=validate.Length(min=1))
+        own_database = f"{SQLITE}{state_dir / 'meetings.db'}"
         return Settings(
-            database_url=env.str(
-                "DATABASE_URL", f"sqlite:///{VAR / 'meetings.db'}", validate=check_database_url
+            database_url=_locate(
+                env.str("DATABASE_URL", own_database, validate=check_database_url)
             ),
             host=env.str("HOST", "127.0.0.1", validate=validate.Length(1, 255)),
             port=env.int("PORT", 8000, validate=validate.Range(1, 65535)),
             web_concurrency=env.int("WEB_CONCURRENCY", 2, validate=validate.Range(1, 64)),
             threads=threads,
-            log_level=env.str(
-                "LOG_LEVEL",
-                "INFO",
-                validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
-            ),
-            log_format=env.str("LOG_FORMAT", "text", validate=validate.OneOf(["text", "json"])),
+            log_level=_choice(env, "LOG_LEVEL", "INFO", *LOG_LEVELS),
+            log_format=_choice(env, "LOG_FORMAT", "text", "text", "json"),
             db_pool_size=env.int("DB_POOL_SIZE", min(threads, 2), validate=validate.Range(1, 256)),
             db_timeout_seconds=env.float(
                 "DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)
             ),
-            metrics=env.str("METRICS", "off", validate=validate.OneOf(["on", "off"])) == "on",
+            metrics=FLAGS[_choice(env, "METRICS", "off", *FLAGS)],
             public_url=env.str("PUBLIC_URL", "", validate=check_public_url).rstrip("/") or None,
             receipt_days=env.int("RECEIPT_DAYS", 30, validate=validate.Range(0, 36_500)),
             **read_webhook_settings(env),
+            keepalive_seconds=env.float(
+                "KEEPALIVE_SECONDS", 75.0, validate=validate.Range(1, 3600)
+            ),
+            state_dir=state_dir,
         )
     except EnvError as error:
         raise SettingsError(" ".join(str(error).split())) from error

@@ -32,6 +32,7 @@ class GeventWorker(Worker):
     """Serves each connection in a greenlet, with at most `threads` requests in progress."""
 
     queue_seconds = 5.0  # a request that waited longer for its turn is refused
+    keepalive_seconds = 75.0  # a connection without a request is closed after this time
     alive: bool  # cleared by gunicorn's signal handlers
 
     def init_process(self) -> None:
@@ -109,7 +110,7 @@ class GeventWorker(Worker):
             sock, peer = listener.accept()
         except OSError:  # another worker was faster, or the caller has hung up
             return False
-        connection = Connection(sock, peer, self.connections)
+        connection = Connection(sock, peer, self.connections, self.keepalive_seconds)
         self.connections.add(connection)
         self.greenlets.spawn(self.serve, connection, listener.getsockname())
         return True

@@ -17,6 +17,7 @@ import peewee
 driver_errors: Any = peewee.__exception_wrapper__  # type: ignore[attr-defined]
 
 
+STREAMED_ROWS = 500  # in memory at a time
 Observe = Callable[[float], None]  # takes the seconds that a call took
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from peewee import PostgresqlDatabase
 from psycopg.pq import TransactionStatus
 from psycopg.types.string import TextLoader
 
-from database.pool import Pool, driver_errors
+from database.pool import STREAMED_ROWS, Pool, driver_errors
 
 # SQLSTATE classes and codes that mean "not now" rather than "not like this": connection lost (08),
 # transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
@@ -22,6 +22,7 @@ from database.pool import Pool, driver_errors
 TEMPORARY = ("08", "40", "53", "55", "57", "58", "25006")
 APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_activity
 NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory locks; how many
+STREAM_SECONDS = 3600.0  # for the server to sort what an export reads
 MIGRATION_LOCK = 0x6E787221  # any number that no other program on the database uses
 
 
@@ -193,6 +194,28 @@ class Postgres(Pool, PostgresqlDatabase):
         )
         settled: datetime = settled_before
         return settled
+
+    @contextmanager
+    def bulk_writing(self) -> Iterator[None]:
+        """Change nothing: the server's memory is for its administrator to set."""
+        yield
+
+    def stream(self, sql: str, values: Any) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query in parts, all of one snapshot, from a cursor of the server.
+
+        It has its own connection: without limits of time, because the reader may be slow, and with
+        another name, because the change feed waits for transactions of this service.
+        """
+        with driver_errors, closing(self.open()) as connection:
+            connection.patience_seconds = STREAM_SECONDS
+            connection.execute(
+                "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;"
+                f" SET application_name = '{APPLICATION_NAME} export'"
+            )
+            with connection.transaction(), connection.cursor("export") as cursor:
+                cursor.execute(sql, values)
+                while rows := cursor.fetchmany(STREAMED_ROWS):
+                    yield rows
 
     def dump_command(self, file: Path) -> str:
         """The shell command that writes a backup to a file, without the password."""

@@ -5,7 +5,7 @@ booking cost when every query was built anew.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
@@ -199,6 +199,12 @@ class Compiled:
             statement.sql, statement.bind(values)
         )
         return rows
+
+    def stream(self, **values: Any) -> Iterator[Any]:
+        """Run a SELECT and yield an instance for every row, of one snapshot, a part at a time."""
+        statement = self.statement(values)
+        for rows in selected.get().database.stream(statement.sql, statement.bind(values)):
+            yield from statement.reader.read(rows)  # type: ignore[union-attr]
 
     def run(self, **values: Any) -> int:
         """Run an UPDATE or DELETE; returns how many rows it touched."""

@@ -1,16 +1,24 @@
 """SQLite in WAL mode: every acknowledged commit is on disk, and writers queue in the process."""
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from peewee import OperationalError, SqliteDatabase
 
-from database.pool import FifoSemaphore, Observe, Pool, PoolTimeout, driver_errors
+from database.pool import (
+    STREAMED_ROWS,
+    FifoSemaphore,
+    Observe,
+    Pool,
+    PoolTimeout,
+    driver_errors,
+)
 from scheduling import USES_GEVENT, run_in_thread
 
 R = TypeVar("R")
@@ -28,6 +36,7 @@ PRAGMAS = {
     "foreign_keys": "on",
     "cache_size": -512,  # KiB of each connection; the system's cache serves the rest
 }
+BULK_PRAGMAS = {"cache_size": -32 * 1024, "wal_autocheckpoint": 10_000, "synchronous": "normal"}
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 TEMPORARY = LOCKED | {
     sqlite3.SQLITE_FULL,
@@ -51,6 +60,8 @@ class Sqlite(Pool, SqliteDatabase):
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
         self._writer = FifoSemaphore(1)
+        # Of the connections that are opened from now on.
+        self.connection_pragmas: dict[str, Any] = PRAGMAS
         self._begin_by = 0.0  # until when the writer of this process waits for those of others
         self._long_at = 0.0  # the CPU time at which the running query counts as long; 0 for never
         super().__init__(
@@ -67,7 +78,7 @@ class Sqlite(Pool, SqliteDatabase):
             self.database, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
-            for name, value in PRAGMAS.items():
+            for name, value in self.connection_pragmas.items():
                 connection.execute(f"PRAGMA {name} = {value}")
         except BaseException:
             connection.close()
@@ -224,6 +235,36 @@ class Sqlite(Pool, SqliteDatabase):
     def dump_command(self, file: Path) -> None:
         """No program is needed for a backup: `copy_to` makes it."""
 
+    @contextmanager
+    def bulk_writing(self) -> Iterator[None]:
+        """Make many large transactions fast; all of them are on disk when the block has ended.
+
+        Rows with random ids touch a page each: a larger cache keeps these pages from being written
+        twice in a transaction, and a longer log from being copied after each. The log is synced
+        once, at the end. Writers of other processes still sync each of their own transactions.
+        """
+        self.close_all()
+        self.connection_pragmas = PRAGMAS | BULK_PRAGMAS
+        try:
+            yield
+        finally:
+            self.connection_pragmas = PRAGMAS
+            self.close_all()
+            for name in (f"{self.database}-wal", self.database):
+                with suppress(FileNotFoundError):  # without other users, SQLite deletes the log
+                    _sync(name)
+
+    def stream(self, sql: str, values: Any) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query in parts, all of one snapshot.
+
+        The read transaction keeps the snapshot while others write. It has its own connection.
+        """
+        with driver_errors, closing(self.open()) as connection:
+            connection.execute("BEGIN")
+            cursor = connection.execute(sql, values)
+            while rows := cursor.fetchmany(STREAMED_ROWS):
+                yield rows
+
     def copy_to(self, file: Path) -> None:
         """Write the database as it is now into an empty file, while readers and writers go on.
 
@@ -243,6 +284,14 @@ class Sqlite(Pool, SqliteDatabase):
             ours.execute("BEGIN")
             ours.execute("SELECT 1 FROM sqlite_master").fetchone()  # takes the snapshot
             ours.backup(copy, pages=COPIED_PAGES)
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def error_code(error: BaseException | None) -> int:

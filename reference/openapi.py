@@ -176,6 +176,7 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.InvalidRequest({"ends_at": ["Required unless duration_minutes is given."]}),
     errors.MissingApiKey(),
     errors.InvalidApiKey(),
+    errors.ReadOnlyKey(),
     errors.InvalidSignature(),
     errors.LeadNotFound(STARK),
     errors.MeetingNotFound(f"id {MEETING_ID}"),
@@ -249,6 +250,7 @@ class Document:
         raises = {*described.raises, errors.InvalidRequest, InternalError}
         if closed:
             raises |= {errors.MissingApiKey, errors.InvalidApiKey, errors.Unavailable}
+            raises |= set() if "GET" in rule.methods else {errors.ReadOnlyKey}
         if "<uuid:" in rule.rule:
             raises.add(errors.NotFound)
         if described.body:

@@ -24,6 +24,7 @@ __all__ = [
 
 def register(app: Flask) -> None:
     """Add every route to an application."""
+    app.add_url_rule("/", view_func=public.get_root)
     app.add_url_rule("/healthz", view_func=public.healthz)
     app.add_url_rule("/readyz", view_func=public.readyz)
     app.add_url_rule("/hooks/<token>", view_func=hooks.probe_hook)

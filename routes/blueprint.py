@@ -15,10 +15,10 @@ def authenticate() -> None:
     """Authenticate the request by its API key and set `g.client_id`.
 
     The hook covers every route of the blueprint, so that none is public by mistake. Raises
-    MissingApiKey, InvalidApiKey.
+    MissingApiKey, InvalidApiKey, and ReadOnlyKey for any method but GET and HEAD.
     """
     api_key = request.headers.get("X-API-Key", "").strip()
     if not api_key:
         scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
         api_key = token.strip() if scheme.lower() == "bearer" else ""
-    g.client_id = clients.authenticate(api_key)
+    g.client_id = clients.authenticate(api_key, writes=request.method not in ("GET", "HEAD"))

@@ -1,6 +1,8 @@
 """The public routes: health, readiness, and the API's documentation."""
 
-from flask import Response
+from typing import Any
+
+from flask import Response, current_app, redirect
 
 from bases import Query
 from envelopes import StatusAnswer
@@ -10,6 +12,7 @@ from web import docs
 from web.answers import serve_file, success
 from web.body import load_query
 from web.describe import answers
+from web.pages import pages_on
 
 
 @answers(200, StatusAnswer, query=Query)
@@ -25,6 +28,12 @@ def readyz() -> Response:
     load_query(Query)
     health.check()
     return success(status="ready")
+
+
+def get_root() -> Any:
+    """Lead a browser to the first page that is on; the address is relative, for path prefixes."""
+    load_query(Query)
+    return redirect(next(iter(pages_on(current_app)), "healthz"))
 
 
 def get_openapi() -> Response:

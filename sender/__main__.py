@@ -34,6 +34,8 @@ def main() -> None:
         migrations.check()
     except Unavailable as behind:
         raise SystemExit(behind.message) from None
+    except OSError as error:
+        raise SystemExit(f"DATABASE_URL: the database cannot be opened: {error}") from None
     except PeeweeException as error:
         if not database.is_unavailable(error):
             raise

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from database import db
-from services.errors import BackupRefused
+from services import migrations
+from services.errors import BackupRefused, Unavailable
 
 
 def back_up(file: Path) -> dict[str, Any]:
@@ -15,13 +16,15 @@ def back_up(file: Path) -> dict[str, Any]:
 
     The file appears when it is complete and on disk, not before: a crash leaves at most a hidden
     `.part` next to it. Raises BackupRefused if the file exists (it may be the last good backup), if
-    it cannot be made, or on PostgreSQL, naming the command to run instead.
+    it cannot be made, if the database is not migrated and so perhaps not the one that is meant, or
+    on PostgreSQL, naming the command to run instead.
     """
     file = file.absolute()
     command = db.dump_command(file)
     if command:
         raise BackupRefused(f"PostgreSQL has its own program for backups. Run: {command}")
     _refuse_to_overwrite(file)
+    _refuse_unmigrated()
     try:
         # A backup holds personal data: mkstemp lets only the owner read it.
         handle, name = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
@@ -39,6 +42,13 @@ def back_up(file: Path) -> dict[str, Any]:
             part.unlink()
     _sync_folder(file.parent)
     return {"file": str(file), "bytes": file.stat().st_size}
+
+
+def _refuse_unmigrated() -> None:
+    try:
+        migrations.check()
+    except Unavailable as behind:
+        raise BackupRefused(f"Nothing to back up. {behind.message}") from behind
 
 
 def _refuse_to_overwrite(file: Path) -> None:

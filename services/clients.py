@@ -1,20 +1,33 @@
 """Clients and their API keys."""
 
 import secrets
+import time
+from contextlib import suppress
+from datetime import date
 from typing import Any
 
-from peewee import IntegrityError
+from peewee import IntegrityError, PeeweeException
 
 from database import transaction
 from database.group_commit import GroupCommit
+from database.pool import PoolTimeout
 from database.queries import Insert, among, compiled, rows_of
 from models import ApiKey, Client, is_uuid, new_id
-from services.errors import InvalidApiKey, MissingApiKey, NameTaken, UnknownName
+from scheduling import run_later
+from services.errors import (
+    InvalidApiKey,
+    InvalidRequest,
+    MissingApiKey,
+    NameTaken,
+    ReadOnlyKey,
+    UnknownName,
+)
 from services.tokens import hash_secret
 from times import utc_now
 
 KEY_PREFIX = "nxr_live_"
 KEY_BYTES = 32
+NOTE_AGAIN_SECONDS = 60.0  # after this, a failed write of a key's last use is tried again
 
 insert_clients = Insert(Client)
 insert_keys = Insert(ApiKey)
@@ -23,32 +36,78 @@ insert_keys = Insert(ApiKey)
 @compiled
 def valid_keys(key_hashes: Any) -> Any:
     """Return the keys with any of these hashes, unless they are revoked."""
-    return ApiKey.select(ApiKey.key_hash, ApiKey.client).where(
-        among(ApiKey.key_hash, key_hashes), ApiKey.revoked_at.is_null()
-    )
+    return ApiKey.select(
+        ApiKey.key_hash, ApiKey.client, ApiKey.read_only, ApiKey.expires_on, ApiKey.last_used_on
+    ).where(among(ApiKey.key_hash, key_hashes), ApiKey.revoked_at.is_null())
 
 
-def authenticate(api_key: str | None) -> str:
-    """Return the id of the client that a key belongs to; raises MissingApiKey or InvalidApiKey.
+def authenticate(api_key: str | None, writes: bool = False) -> str:
+    """Return the id of the client that a key belongs to.
 
-    The database is asked each time, so that a revoked key stops working at once in every process.
+    Raises MissingApiKey, InvalidApiKey, and for a request that `writes` ReadOnlyKey. The database
+    is asked each time, so that a revoked key stops working at once in every process.
     """
     if not api_key:
         raise MissingApiKey()
-    [client_id] = _find_clients("", [hash_secret(api_key)])
-    if client_id is None:
+    [key] = _find_keys("", [hash_secret(api_key)])
+    today = _today()
+    if key is None or (key.expires_on is not None and key.expires_on < today):
         raise InvalidApiKey()
-    return client_id
+    if key.last_used_on != today:
+        _note_use(key.key_hash, today)
+    if writes and key.read_only:
+        raise ReadOnlyKey()
+    return key.client_id
 
 
-def _clients_of_keys(_: str, key_hashes: list[str]) -> list[str | None]:
-    clients = dict(valid_keys.tuples(key_hashes=key_hashes))
-    return [clients.get(key_hash) for key_hash in key_hashes]
+def _today() -> str:
+    return utc_now().date().isoformat()
+
+
+def _keys_of_hashes(_: str, key_hashes: list[str]) -> list[ApiKey | None]:
+    keys = {key.key_hash: key for key in valid_keys(key_hashes=key_hashes)}
+    return [keys.get(key_hash) for key_hash in key_hashes]
 
 
 # Every request looks up its key. With one query for all that arrive together, the look-up takes 7 %
 # of the worker's time for a list on PostgreSQL, instead of 15 %.
-_find_clients: GroupCommit[str, str | None] = GroupCommit(_clients_of_keys)
+_find_keys: GroupCommit[str, ApiKey | None] = GroupCommit(_keys_of_hashes)
+
+
+@compiled
+def set_last_use(key_hash: Any, today: Any) -> Any:
+    """Store the day on which a key was used, unless another process has done so."""
+    is_earlier = ApiKey.last_used_on.is_null() | (ApiKey.last_used_on < today)
+    return ApiKey.update({ApiKey.last_used_on: today}).where(
+        ApiKey.key_hash == key_hash, is_earlier
+    )
+
+
+# The hash of each key whose use was noted last by this process → the day, and when.
+_noted: dict[str, tuple[str, float]] = {}
+
+
+def _note_use(key_hash: str, today: str) -> None:
+    """Store that a key is used today: one write for each key and day, and no request waits for it.
+
+    The look-up of the key has told that its last use is of another day. Until the write is done,
+    other requests with the key start none.
+    """
+    day, at = _noted.get(key_hash, ("", 0.0))
+    if day != today or time.monotonic() - at > NOTE_AGAIN_SECONDS:
+        _noted[key_hash] = today, time.monotonic()
+        run_later(_store_use, key_hash, today)
+
+
+def _store_use(key_hash: str, today: str) -> None:
+    # A database that is locked or read-only must not keep anybody from reading.
+    with suppress(PeeweeException, PoolTimeout):
+        _write_use(key_hash, today)
+
+
+@transaction
+def _write_use(key_hash: str, today: str) -> None:
+    set_last_use.run(key_hash=key_hash, today=today)
 
 
 @transaction
@@ -62,7 +121,7 @@ def create(name: str) -> tuple[Client, str]:
         insert_clients([client])
     except IntegrityError as error:
         raise NameTaken(f"There is a client named {name!r} already.") from error
-    return client, _insert_key(client.id, None)[1]
+    return client, _insert_key(client.id)[1]
 
 
 def list_all() -> list[Client]:
@@ -82,14 +141,26 @@ def find(id_or_name: str) -> Client:
 
 
 @transaction
-def create_key(client_id: str, label: str | None = None) -> tuple[ApiKey, str]:
+def create_key(
+    client_id: str,
+    label: str | None = None,
+    *,
+    name: str | None = None,
+    read_only: bool = False,
+    expires_on: date | None = None,
+) -> tuple[ApiKey, str]:
     """Make a key; returns its row and the key itself, for the only time.
 
+    It is valid through the day `expires_on`, in UTC; raises InvalidRequest if that day is past.
     With a label it replaces the client's earlier keys of that label: those are revoked.
     """
+    last_day = expires_on and expires_on.isoformat()
+    if last_day and last_day < _today():
+        raise InvalidRequest({"expires": [f"Must not be in the past; today is {_today()} in UTC."]})
     if label:
         _revoke(ApiKey.client == client_id, ApiKey.label == label)
-    return _insert_key(client_id, label)
+    given = {"label": label, "name": name, "read_only": read_only, "expires_on": last_day}
+    return _insert_key(client_id, **given)
 
 
 def list_keys(client_id: str) -> list[ApiKey]:
@@ -119,7 +190,7 @@ def _revoke(*conditions: Any) -> None:
     revocation.where(*conditions, ApiKey.revoked_at.is_null()).execute()
 
 
-def _insert_key(client_id: str, label: str | None) -> tuple[ApiKey, str]:
+def _insert_key(client_id: str, **given: Any) -> tuple[ApiKey, str]:
     api_key = KEY_PREFIX + secrets.token_hex(KEY_BYTES)
     row = ApiKey.of(
         {
@@ -128,9 +199,14 @@ def _insert_key(client_id: str, label: str | None) -> tuple[ApiKey, str]:
             "key_hash": hash_secret(api_key),
             "prefix": KEY_PREFIX,
             "last_four": api_key[-4:],
-            "label": label,
+            "label": None,
+            "name": None,
+            "read_only": False,
+            "expires_on": None,
+            "last_used_on": None,
             "created_at": utc_now(),
             "revoked_at": None,
+            **given,
         }
     )
     insert_keys([row])

@@ -48,12 +48,21 @@ class MissingApiKey(ServiceError):
 
 
 class InvalidApiKey(ServiceError):
-    """The key is unknown, malformed or revoked; the response does not say which."""
+    """The key is unknown, malformed, revoked or expired; the response does not say which."""
 
     status, code, title = 401, "invalid_api_key", "Invalid API key"
 
     def __init__(self) -> None:
         super().__init__("The provided API key is not valid")
+
+
+class ReadOnlyKey(ServiceError):
+    """The key may only read: only GET and HEAD are possible with it."""
+
+    status, code, title = 403, "read_only_key", "Read-only key"
+
+    def __init__(self) -> None:
+        super().__init__("This API key may only read. Use a key without the scope read_only.")
 
 
 class InvalidSignature(ServiceError):
@@ -227,6 +236,12 @@ class BackupRefused(ServiceError):
     """The backup file cannot be written, or the database needs its own tool (command line only)."""
 
     status, code, title = 409, "backup_refused", "Backup refused"
+
+
+class FileUnreadable(ServiceError):
+    """A file cannot be read or written, or has unknown columns (command line only)."""
+
+    status, code, title = 409, "file_unreadable", "File unreadable"
 
 
 def _sentences(details: Any, path: str = "") -> list[str]:

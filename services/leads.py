@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from peewee import IntegrityError, Select, fn
 
 from database import db, transaction
 from database.group_commit import LARGEST_GROUP, GroupCommit
-from database.queries import Insert, Update, among, checked, compiled, locking, rows_of
+from database.queries import Compiled, Insert, Update, among, checked, compiled, locking, rows_of
 from models import SOURCE, Lead, metadata_fault, new_id
 from scheduling import in_turns
 from services import timeline, waiting
@@ -472,7 +473,24 @@ def list_leads(client_id: str, query: dict[str, Any]) -> tuple[list[Lead], bool]
     return rows[:limit], len(rows) > limit
 
 
+def stream(client_id: str, query: dict[str, Any]) -> Iterator[Lead]:
+    """Yield the client's leads that pass the filters of `list_leads`, of one snapshot.
+
+    The lead updated last comes last: imported in this order, of several leads with one email the
+    same one is chosen again.
+    """
+    rows = _filtered(client_id, query)
+    ordered = rows.order_by(Lead.updated_at, Lead.created_at, Lead.id)
+    return Compiled(lambda: ordered).stream()
+
+
 def _page(client_id: Any, query: dict[str, Any]) -> Any:
+    limit = query["limit"]
+    rows = _filtered(client_id, query).order_by(*Lead.latest_first())
+    return rows.limit(limit + 1).offset(query["page"] * limit)
+
+
+def _filtered(client_id: Any, query: dict[str, Any]) -> Any:
     of_client = Lead.client == client_id
     is_exact = not EXACT.isdisjoint(query)
     select = Lead.select().where(checked(of_client) if is_exact else of_client)
@@ -484,8 +502,7 @@ def _page(client_id: Any, query: dict[str, Any]) -> Any:
         select = select.where(Lead.external_id == query["external_id"])
     if "phone" in query:
         select = select.where(Lead.phone_digits == _digits(query["phone"]))
-    limit = query["limit"]
-    return select.order_by(*Lead.latest_first()).limit(limit + 1).offset(query["page"] * limit)
+    return select
 
 
 def _change(lead: Lead, given: dict[str, Any], changes: LeadChanges, at: datetime) -> RowResult:

@@ -1,6 +1,6 @@
 """Meetings as they are stored: finding one, changing its fields, listing many, counting them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from peewee import JOIN, Tuple, fn
 
 from database import db, transaction
-from database.queries import Compiled, Update, checked, compiled, literal, locking
+from database.queries import Compiled, Update, among, checked, compiled, literal, locking
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
 from services import leads, meeting_types, timeline, users
 from services.errors import InvalidRequest, MeetingNotFound
@@ -51,10 +51,10 @@ def meeting_by_id(client_id: Any, meeting_id: Any) -> Any:
 
 
 @compiled
-def meeting_by_id_locked(client_id: Any, meeting_id: Any) -> Any:
-    """Return the client's meeting with an id, locked until the transaction ends."""
-    query = Meeting.select().where(checked(Meeting.client == client_id), Meeting.id == meeting_id)
-    return locking(query)
+def meetings_by_id_locked(client_id: Any, ids: Any) -> Any:
+    """Return the client's meetings with any of these ids, locked in one order."""
+    query = Meeting.select().where(checked(Meeting.client == client_id), among(Meeting.id, ids))
+    return locking(query.order_by(Meeting.id))
 
 
 def find(client_id: str, meeting_id: str) -> Meeting:
@@ -70,11 +70,17 @@ def find_locked(client_id: str, meeting_id: str) -> Meeting:
 
     Its host and type come with it. Raises MeetingNotFound.
     """
-    meeting: Meeting | None = meeting_by_id_locked.first(client_id=client_id, meeting_id=meeting_id)
+    meeting = find_all_locked(client_id, [meeting_id]).get(meeting_id)
     if meeting is None:
         raise MeetingNotFound(f"id {meeting_id}")
-    add_host_and_type(client_id, [meeting], {})
     return meeting
+
+
+def find_all_locked(client_id: str, ids: list[str]) -> dict[str, Meeting]:
+    """Return the client's meetings with any of the ids, by id, locked likewise."""
+    found = meetings_by_id_locked(client_id=client_id, ids=ids)
+    add_host_and_type(client_id, found, {})
+    return {meeting.id: meeting for meeting in found}
 
 
 def add_host_and_type(client_id: str, locked: list[Meeting], known: dict[str, Any]) -> None:
@@ -319,6 +325,18 @@ def list_meetings(client_id: str, query: dict[str, Any]) -> tuple[list[Meeting],
         return rows, None
     last = rows[limit - 1]
     return rows[:limit], (order, getattr(last, ORDERS[order][0].name), last.id)
+
+
+def stream(client_id: str, query: dict[str, Any]) -> Iterator[Meeting]:
+    """Yield the client's meetings that pass the filters, earliest start first, of one snapshot.
+
+    Each has its host, its type and its lead. `query` is that of `list_meetings`, without a page.
+    """
+    filters, statuses = _filter_values(query), query.get("status")
+    conditions = _conditions(client_id, frozenset(filters), statuses, filters)
+    rows = _with_host_and_type().select_extend(Lead.id, Lead.email).switch(Meeting).join(Lead)
+    ordered = rows.where(*conditions).order_by(Meeting.starts_at, Meeting.id)
+    return Compiled(lambda: ordered).stream()
 
 
 def first(client_id: str, order: str, filters: dict[str, Any]) -> Meeting | None:

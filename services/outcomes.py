@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from database import transaction
 from models import SHOWN_STATUSES, Meeting
@@ -13,8 +13,9 @@ from services.errors import (
     InvalidRequest,
     InvalidTransition,
     MeetingNotFound,
+    ServiceError,
 )
-from services.results import Details, Loaded, RowResult
+from services.results import Details, Loaded, Result, RowResult
 from services.timeline import ChangeSet, insert_activities
 from times import TOO_LATE, format_instant, resolve_times, utc_now
 
@@ -138,21 +139,54 @@ def undo_no_show(client_id: str, meeting_id: str) -> RowResult:
     return _carry_out(UNDO_NO_SHOW, client_id, meeting_id, {})
 
 
-@transaction
-def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: Given) -> RowResult:
-    """Take a meeting, locked, through a transition.
+class Call(NamedTuple):
+    """A transition that a meeting is to go through, with its reason or notes."""
 
-    Of two conflicting calls, the second sees what the first did.
+    transition: Transition
+    meeting_id: str
+    given: Given
+
+
+def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: Given) -> RowResult:
+    [result] = carry_out(client_id, [Call(transition, meeting_id, given)])
+    if isinstance(result, ServiceError):
+        raise result
+    return result
+
+
+@transaction
+def carry_out(client_id: str, calls: list[Call]) -> list[Result]:
+    """Take meetings, locked, through transitions, each as if its call came alone.
+
+    Of two conflicting calls, the second sees what the first did. The result of each is the meeting,
+    or MeetingNotFound or InvalidTransition.
     """
-    meeting = meetings.find_locked(client_id, meeting_id)
+    found = meetings.find_all_locked(client_id, [call.meeting_id for call in calls])
+    changes = ChangeSet(client_id, meetings.latest_change)
+    results: list[Result] = []
+    for call in calls:
+        result = _decide(call, found.get(call.meeting_id), changes)
+        if isinstance(result, RowResult):
+            found[call.meeting_id] = result.row
+        results.append(result)
+    meetings.update_rows([*changes.rows.values()])
+    insert_activities(changes)
+    return results
+
+
+def _decide(call: Call, meeting: Meeting | None, changes: ChangeSet) -> Result:
+    """Add what a transition changes about a meeting to the changes."""
+    transition, meeting_id, given = call
+    if meeting is None:
+        return MeetingNotFound(f"id {meeting_id}")
     if meeting.shown_status in transition.done_in:
         return RowResult(meeting, "unchanged")
     if meeting.shown_status not in transition.begins_in:
-        raise InvalidTransition(meeting.shown_status, transition.verb)
-    changes, now = ChangeSet(client_id, meetings.latest_change), utc_now()
+        return InvalidTransition(meeting.shown_status, transition.verb)
+    now = utc_now()
     after = meeting.copy()
     after.set_all({**transition.sets(given, now), "updated_at": changes.time_of(now)})
-    meetings.update_rows([after])
+    changes.rows[meeting_id] = after
     changes.record(
         meeting.lead_id,
         transition.activity_type,
@@ -163,7 +197,6 @@ def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: G
         changes=timeline.changes_between(_described(meeting), _described(after)),
         meeting=after,
     )
-    insert_activities(changes)
     return RowResult(after, "updated")
 
 

@@ -162,8 +162,9 @@ def database_url(empty_databases: Callable[[], str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def app(database_url: str) -> Iterator[Flask]:
-    yield create_app(Settings(database_url=database_url, log_level="CRITICAL"))
+def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    state_dir = tmp_path_factory.mktemp("state")
+    yield create_app(Settings(database_url=database_url, log_level="CRITICAL", state_dir=state_dir))
     database.db.close_all()
 
 

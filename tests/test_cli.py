@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import stat
+from pathlib import Path
 
 import pytest
 from conftest import booking, using
@@ -77,7 +79,7 @@ def test_users_are_added_listed_deactivated_and_activated(run, client, stranger)
 
     assert list(pepper) == ["id", "email", "first_name", "last_name", "active"]
     assert (pepper["active"], happy["active"]) == (True, False)
-    assert run("users", "list", client["id"]) == [happy, pepper]
+    assert run("users", "list", client["id"]) == [pepper, happy]
     assert run("users", "list", stranger.client_id) == []
     assert not run("users", "deactivate", client["id"], "PEPPER@example.com")["active"]
     assert run("users", "activate", client["id"], "pepper@example.com")["active"]
@@ -291,34 +293,93 @@ def test_the_migrations_are_applied_and_listed(run):
     assert all(step["applied_at"].endswith("Z") for step in steps)
 
 
-def test_the_demo_can_be_run_again_and_its_curl_works_as_pasted(app, run):
-    first = run("demo")
-    second = run("demo")
+class TestDemo:
+    @pytest.fixture(autouse=True)
+    def file(self, app):
+        """The file that keeps the demo's key."""
+        return app.config["SETTINGS"].state_dir / "demo.key"
 
-    assert status_with(app, first["api_key"]) == 401
-    words = shlex.split(second["curl"])
-    headers = dict(h.split(": ") for h in words if ": nxr" in h or h.startswith("Content-Type"))
-    answers = [
-        app.test_client().post(
-            words[3].removeprefix("http://127.0.0.1:8000"),
-            headers=headers,
-            data=words[words.index("-d") + 1],
-        )
-        for _ in range(2)
-    ]
-    assert [answer.status_code for answer in answers][1] == 200
-    assert answers[0].json == answers[1].json
-    assert answers[0].json["meeting"]["lead_id"] == second["lead_id"]
-    assert booking() == DEMO_BOOKING
+    def test_it_can_be_run_again_and_its_curl_works_as_pasted(self, app, run):
+        first, second = run("demo"), run("demo")
+
+        assert first == second
+        words = shlex.split(second["curl"])
+        headers = dict(h.split(": ") for h in words if ": nxr" in h or h.startswith("Content-Type"))
+        answers = [
+            app.test_client().post(
+                words[3].removeprefix("http://127.0.0.1:8000"),
+                headers=headers,
+                data=words[words.index("-d") + 1],
+            )
+            for _ in range(2)
+        ]
+        assert [answer.status_code for answer in answers][1] == 200
+        assert answers[0].json == answers[1].json
+        assert answers[0].json["meeting"]["lead_id"] == second["lead_id"]
+        assert booking() == DEMO_BOOKING
+
+    def test_its_key_is_in_a_file_that_only_the_owner_can_read(self, run, file):
+        file.unlink(missing_ok=True)
+        file.touch(0o644)
+        made = run("demo")
+
+        assert file.read_text() == made["api_key"] + "\n"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    @pytest.mark.parametrize("how", ["revoked", "of another client", "nonsense", "lost"])
+    def test_a_key_that_is_not_valid_in_this_database_is_replaced(self, app, run, api, file, how):
+        first = run("demo")
+        if how == "revoked":
+            run("keys", "revoke", run("keys", "list", "Demo")[-1]["id"])
+        elif how == "lost":
+            file.unlink()
+        else:
+            file.write_text({"of another client": api.key, "nonsense": "\x00"}[how])
+
+        second = run("demo")
+
+        assert second["api_key"] not in (first["api_key"], api.key)
+        assert file.read_text() == second["api_key"] + "\n"
+        assert status_with(app, first["api_key"]) == 401
+        assert run("demo") == second
+
+    def test_it_keeps_keys_that_it_did_not_create(self, app, run, file):
+        run("demo")
+        own = run("keys", "create", "Demo")
+        file.unlink()
+
+        run("demo")
+
+        assert status_with(app, own["api_key"]) == 200
+
+    def test_it_says_where_the_documentation_is(self, app, run):
+        made = run("demo")
+
+        assert made["pages"] == {"docs": "http://127.0.0.1:8000/docs"}
+        assert "In a browser: http://127.0.0.1:8000/docs" in run("demo", text=True)
+        assert app.test_client().get("/docs").status_code == 200
+
+    def test_a_state_folder_that_cannot_be_written_is_named_in_one_line(self, database_url):
+        with using(database_url, state_dir=Path("/dev/null")) as other:
+            result = other.test_cli_runner().invoke(args=["demo"])
+
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: STATE_DIR: /dev/null/demo.key cannot be written")
+        assert len(result.output.splitlines()) == 1
+
+    def test_no_id_is_that_of_something_unsaid(self, run):
+        assert [name for name in run("demo") if name.endswith("id")] == [
+            *("client_id", "lead_id", "meeting_type_id")
+        ]
 
 
-def test_the_demo_keeps_keys_that_it_did_not_create(app, run):
-    run("demo")
-    own = run("keys", "create", "Demo")
+def test_the_first_page_that_is_on_is_where_the_root_leads(app, monkeypatch):
+    answer = app.test_client().get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "docs")
+    assert app.test_client().get("/", query_string={"x": 1}).status_code == 400
 
-    run("demo")
-
-    assert status_with(app, own["api_key"]) == 200
+    monkeypatch.setattr("web.pages.PAGES", ("desk", "metrics"))
+    assert app.test_client().get("/").headers["Location"] == "healthz"
 
 
 def test_a_database_that_lacks_migrations_is_reported_in_one_line(app, run, tmp_path):

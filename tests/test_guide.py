@@ -1,13 +1,18 @@
-"""docs/guide.md: every call in it is made, in order, and returns the answer shown."""
+"""docs/guide.md: its lines run in one shell, in order, and return the answers shown."""
 
 import json
+import os
 import re
-import shlex
+import subprocess
+
+from server import Server, copy_project
 
 from config.settings import ROOT
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
-STEPS = re.findall(r"```bash\n(curl .*?)```\n\n```json\n(.*?)\n```", GUIDE, re.DOTALL)
+# The lines to paste, and the answer to each call.
+BLOCKS = re.findall(r"```bash\n(.*?)```(?:\n\n```json\n(.*?)\n```)?", GUIDE, re.DOTALL)
+MARK = "=== next ==="
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HOOK = re.compile(r"https?://[^/]+/hooks/[\w…-]+")
 SERVER_TIMES = {
@@ -33,22 +38,37 @@ def comparable(value, name=""):
     return HOOK.sub("url", UUID.sub("id", value)) if isinstance(value, str) else value
 
 
-def test_every_call_in_the_guide_returns_the_answer_shown(api):
-    names = {"$URL": "/api/public", "$KEY": api.key}
-    assert len(STEPS) == len(re.findall(r"^curl ", GUIDE, re.MULTILINE)) == 18
+def test_the_lines_pasted_into_one_shell_return_the_answers_shown(kind, empty_databases, tmp_path):
+    folder = copy_project(tmp_path / "project")
+    server = Server(empty_databases(), folder=folder)
+    surroundings = {"PATH": os.environ["PATH"], "DATABASE_URL": server.database_url}
+    for command in ("db upgrade", "demo"):
+        flask = [folder / ".venv/bin/flask", "--app", "app", *command.split()]
+        subprocess.run(flask, cwd=folder, env=surroundings, check=True, capture_output=True)
+    lines = "".join(f"{block}echo; echo {MARK}\n" for block, _ in BLOCKS)
+    server.start()
+    try:
+        done = subprocess.run(
+            ["bash"],
+            input=lines.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"),
+            cwd=folder,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        server.stop()
 
-    for command, shown in STEPS:
-        for name, value in sorted(names.items(), key=lambda item: -len(item[0])):
-            command = command.replace(name, value)
-        words = shlex.split(command)
-        url = next(word for word in words if word.startswith(("/api/public", "/hooks/")))
-        method = words[words.index("-X") + 1] if "-X" in words else "GET"
-        data = words[words.index("-d") + 1] if "-d" in words else None
-        answer = api.http.open(url, method=method, data=data, headers={"X-API-Key": api.key})
+    printed = done.stdout.split(f"{MARK}\n")
+    for (block, shown), answer in zip(BLOCKS, printed, strict=False):
+        if shown:
+            assert comparable(json.loads(answer)) == comparable(json.loads(shown)), block
+    assert (folder / "var" / "meetings-2026-03-02.db").exists() == (kind == "sqlite")
 
-        real = json.loads(answer.data)
-        assert comparable(real) == comparable(json.loads(shown)), command
-        for noun in {"lead", "meeting"} & set(real):
-            names.setdefault(f"${noun.upper()}", real[noun]["id"])
-        if "url" in real:
-            names["$HOOK"] = real["url"][real["url"].index("/hooks/") :]
+
+def test_every_call_of_the_guide_has_its_answer():
+    calls = [block for block, _ in BLOCKS if "curl" in block and "id_of" not in block]
+
+    assert calls == [block for block, shown in BLOCKS if shown]
+    assert len(calls) == 18

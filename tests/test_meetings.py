@@ -5,7 +5,7 @@ import time
 from uuid import uuid4
 
 import pytest
-from conftest import booking
+from conftest import booking, using
 from freezegun import freeze_time
 
 import database
@@ -477,3 +477,18 @@ def test_without_an_external_event_every_call_logs_a_new_meeting_without_a_warni
     assert [answer.status_code for answer in answers] == [201, 201]
     assert "warnings" not in answers[0].json
     assert len(api.meetings(lead)) == 2
+
+
+@pytest.mark.parametrize("public_url", ["https://meetings.example.com", "https://a.example/meet"])
+def test_location_begins_with_public_url_where_it_is_set(api, lead, database_url, public_url):
+    with using(database_url, public_url=public_url) as app:
+        caller = api.on(app)
+        answers = [
+            (caller.post("/meetings", json=booking()), "meetings", "meeting"),
+            (caller.post("/leads", json={"first_name": "Pepper"}), "leads", "lead"),
+            (caller.post("/meeting-types", json={"name": "Call"}), "meeting-types", "meeting_type"),
+        ]
+
+    for answer, path, noun in answers:
+        row = answer.json[noun]
+        assert answer.headers["Location"] == f"{public_url}/api/public/{path}/{row['id']}"

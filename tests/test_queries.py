@@ -321,7 +321,7 @@ class TestPlans:
             external_events.owners_locked,
             external_events.owner_of_pair,
             meetings.meeting_by_id,
-            meetings.meeting_by_id_locked,
+            meetings.meetings_by_id_locked,
         ],
         ids=lambda query: query.__name__,
     )

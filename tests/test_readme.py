@@ -31,8 +31,8 @@ def test_every_command_is_listed():
 def test_every_setting_is_listed():
     source = (ROOT / "config" / "settings.py").read_text()
 
-    names = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
-    assert len(names) == 16
+    names = re.findall(r'env(?:\.\w+\(|,)\s*"([A-Z_]+)"', source)
+    assert len(names) == 18
     for name in names:
         assert re.search(rf"^\| .*`{name}`", README, re.MULTILINE), name
 
@@ -85,8 +85,9 @@ def test_every_endpoint_has_a_curl_example(app):
     }
     endpoints = {re.sub("<[^>]*>", "{}", rule.rule) for rule in app.url_map.iter_rules()}
 
-    # Nobody types these: a command prints the address of a feed, and /docs loads its own files.
-    assert endpoints - shown == {"/feeds/{}.ics", "/docs/{}/{}"}
+    # Nobody types these: a command prints the address of a feed, /docs loads its own files, and a
+    # browser follows the redirect of /.
+    assert endpoints - shown == {"/", "/feeds/{}.ics", "/docs/{}/{}"}
 
 
 def test_the_response_shown_has_the_keys_of_a_real_one(api, lead):

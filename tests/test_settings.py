@@ -14,14 +14,16 @@ BAD = {
     "PORT": ["0", "65536", "http", "80.5"],
     "WEB_CONCURRENCY": ["0", "65", "many"],
     "THREADS": ["0", "257"],
-    "LOG_LEVEL": ["LOUD", "info"],
+    "LOG_LEVEL": ["LOUD", ""],
     "LOG_FORMAT": ["xml"],
     "DB_POOL_SIZE": ["0", "-1"],
-    "METRICS": ["yes", "ON", "1", ""],
-    "WEBHOOK_SENDER": ["yes", ""],
+    "METRICS": ["maybe", "2", ""],
+    "WEBHOOK_SENDER": ["maybe", ""],
     "WEBHOOK_ALLOW_NETWORKS": ["localhost", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/8;fd00::/8"],
     "WEBHOOK_RETRY_SECONDS": ["soon", "1,,2", "-1", "nan", "inf", "1;2", ",".join("1" * 51)],
     "DELIVERY_DAYS": ["-1", "forever"],
+    "KEEPALIVE_SECONDS": ["0", "3601", "long"],
+    "STATE_DIR": [""],
     "DB_TIMEOUT_SECONDS": ["0", "61", "soon", "nan"],
 }  # fmt: skip
 
@@ -60,6 +62,49 @@ def test_a_missing_variable_gets_its_default(tmp_path):
     assert (settings.threads, settings.db_pool_size) == (32, 2)
     assert (settings.log_level, settings.log_format) == ("INFO", "text")
     assert settings.metrics is False
+    assert (settings.keepalive_seconds, settings.state_dir) == (75, ROOT / "var")
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "STATE_DIR"])
+@pytest.mark.parametrize("is_in_file", [True, False])
+def test_a_relative_path_is_relative_to_the_project(monkeypatch, tmp_path, name, is_in_file):
+    monkeypatch.chdir(tmp_path)
+    value = {"DATABASE_URL": "sqlite:///some/where.db", "STATE_DIR": "some/where"}[name]
+    file = tmp_path / ".env"
+    file.write_text(f"{name}={value}\n" if is_in_file else "")
+    if not is_in_file:
+        monkeypatch.setenv(name, value)
+
+    settings = read_settings(file)
+
+    if name == "DATABASE_URL":
+        assert settings.database_url == f"sqlite:///{ROOT}/some/where.db"
+    else:
+        assert settings.state_dir == ROOT / "some" / "where"
+        assert settings.database_url == f"sqlite:///{ROOT}/some/where/meetings.db"
+
+
+def test_an_absolute_path_and_a_server_stay_as_they_are(monkeypatch, tmp_path):
+    for url in ("sqlite:////srv/meetings.db", "postgresql://me@host/db"):
+        monkeypatch.setenv("DATABASE_URL", url)
+
+        assert read_settings(tmp_path / "none").database_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        *[("METRICS", value, True) for value in ("on", "ON", "True", "1", "yes")],
+        *[("METRICS", value, False) for value in ("off", "OFF", "false", "0", "No")],
+        ("LOG_LEVEL", "info", "INFO"),
+        ("LOG_LEVEL", "Warning", "WARNING"),
+        ("LOG_FORMAT", "JSON", "json"),
+    ],
+)
+def test_values_are_accepted_in_any_case(monkeypatch, tmp_path, name, value, read):
+    monkeypatch.setenv(name, value)
+
+    assert getattr(read_settings(tmp_path / "none"), name.lower()) == read
 
 
 def test_the_settings_of_webhooks_are_read_from_comma_lists(monkeypatch, tmp_path):
@@ -111,6 +156,13 @@ def test_a_host_that_cannot_be_bound_stops_the_start_and_is_named(host):
     [line] = start(["config.serve"], HOST=host)
 
     assert "HOST" in line
+
+
+@pytest.mark.parametrize("path", ["/dev/null/state", str(ROOT / "README.md")])
+def test_a_state_folder_that_cannot_be_written_stops_the_start(tmp_path, path):
+    [line] = start(["config.serve"], STATE_DIR=path, DATABASE_URL=f"sqlite:///{tmp_path / 'x.db'}")
+
+    assert line.startswith(f"STATE_DIR: {path} cannot be written: ")
 
 
 @pytest.mark.parametrize("path", ["/dev/null/x.db", "/tmp", str(ROOT / "README.md")])

@@ -11,6 +11,7 @@ import pytest
 from conftest import booking, hold_write_lock, save_lead
 from server import Server
 
+from config.connection import Connection
 from services import clients, leads
 from services.results import Loaded
 
@@ -189,6 +190,44 @@ def test_expect_100_continue_is_answered_once(one_thread, key):
         (status, _), *_ = read_answers(caller, 1)
 
     assert (interim, status) == (100, 201)
+
+
+def test_an_idle_connection_is_kept_for_as_long_as_the_setting_says(app, database_url):
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    server = Server(database_url, workers=1, environment={"KEEPALIVE_SECONDS": "2"}).start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), 10) as caller:
+            caller.sendall(request)
+            read_answers(caller, 1)
+            time.sleep(0.8)
+            caller.sendall(request)
+            read_answers(caller, 1)
+            began = time.monotonic()
+            rest = caller.recv(100)
+            took = time.monotonic() - began
+    finally:
+        server.stop()
+
+    assert rest == b""
+    assert 1.5 < took < 5
+
+
+def test_an_idle_connection_outlives_the_time_for_a_request_to_arrive(monkeypatch):
+    """A proxy keeps connections for 60 seconds, a request has 15 to arrive."""
+    monkeypatch.setattr("config.connection.REQUEST_SECONDS", 15.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = Connection(ours, "peer", set(), 75.0)
+        first = connection.deadline - time.monotonic()
+        connection.response = [b"x"]
+        connection.flush()
+        connection.start_request(b"")
+        idle = connection.deadline - time.monotonic()
+        connection.start_request(b"GET")
+        begun = connection.deadline - time.monotonic()
+        connection.readable.close()
+
+    assert (round(first), round(idle), round(begun)) == (15, 75, 15)
 
 
 def test_a_connection_is_kept_after_an_error_response(one_thread, key):

@@ -19,6 +19,7 @@ from services.deliveries import payload_of
 from services.errors import ServiceError
 from services.results import RowResult
 from times import format_instant
+from web.addresses import location
 from web.body import Rows, instance
 from web.docs import File
 from webhook_schemas import DeliveryItem
@@ -48,7 +49,7 @@ def created(**things: Any) -> Response:
     """Respond 201 with `{"success": true, …}`; the first thing is the new row, at `Location`."""
     response = write_json(201, {"success": True, **things})
     [row, *_] = things.values()
-    response.headers["Location"] = f"{request.path}/{row['id']}"
+    response.headers["Location"] = location(row["id"])
     return response
 
 
@@ -73,7 +74,7 @@ def stored(
     status = 201 if result.effect == "created" else 200
     envelope = {"success": True, noun: shown, **remarks(body.rows[0].valid, result)}
     response = write_json(status, envelope)
-    response.headers["Location"] = f"{request.path}/{shown['id']}"
+    response.headers["Location"] = location(shown["id"])
     return response
 
 

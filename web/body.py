@@ -6,13 +6,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from flask import request
-from marshmallow import Schema, ValidationError
 
 from bases import OptionalRequest, Query, Request
 from decoding import decode_json
-from fields import clean
 from scheduling import in_turns
 from services.errors import InvalidJson, InvalidRequest, PayloadTooLarge
+from services.loading import load_object
 from services.results import Loaded
 
 ARRAY_BYTES = 8 * 1024 * 1024
@@ -82,17 +81,6 @@ def load_query(schema: type[Query]) -> dict[str, Any]:
     if loaded.wrong:
         raise InvalidRequest(loaded.wrong)
     return loaded.valid
-
-
-def load_object(schema: Schema, body: Any) -> Loaded:
-    """Load a parsed value, which must be an object, as far as it is valid by the schema."""
-    if not isinstance(body, dict):
-        return Loaded({}, {"body": ["Must be a JSON object."]})
-    try:
-        return Loaded(schema.load(clean(body)), {})
-    except ValidationError as error:
-        valid = error.valid_data if isinstance(error.valid_data, dict) else {}
-        return Loaded(valid, error.normalized_messages())
 
 
 def _load_query(schema: type[Query]) -> Loaded:
