@@ -588,6 +588,36 @@ for column in (Receipt.email_key, Receipt.external_event_id, Receipt.previous_ev
         column, where=Receipt.outcome == "unmatched", name=f"receipts_waiting_{column.name}"
     )
 
+
+class IdempotencyKey(Base):
+    """A key under which a caller sent a request, and the response to it.
+
+    The row is written before the request is carried out and completed afterwards, in the same
+    transaction. So no other transaction sees it without the response.
+    """
+
+    client = belongs_to(Client)
+    key = CharField(255)
+    request_hash = CharField(64)  # SHA-256 of the path, the query and the body
+    status = IntegerField(null=True)
+    body = TextField(null=True)
+    location = TextField(null=True)
+    # The lead that the response is about, or else the row that it shows.
+    subject = IdField(null=True, column_name="subject_id")
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "idempotency_keys"
+        primary_key = CompositeKey("key", "client")
+        indexes = ((("client", "created_at"), False),)
+
+
+IdempotencyKey.add_index(
+    IdempotencyKey.subject,  # looked up when a lead is erased
+    where=IdempotencyKey.subject.is_null(False),
+    name="idempotency_keys_subject",
+)
+
 TABLES = (
     Client,
     ApiKey,
@@ -601,4 +631,5 @@ TABLES = (
     MeetingNote,
     Source,
     Receipt,
+    IdempotencyKey,
 )

@@ -20,6 +20,7 @@ from database.pool import Pool, driver_errors
 # transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
 # time-out intervened (57), system error (58), read-only standby (25006).
 TEMPORARY = ("08", "40", "53", "55", "57", "58", "25006")
+LOCK_TIMEOUTS = {"55P03", "57014"}  # lock_not_available, query_canceled
 APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_activity
 NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory locks; how many
 MIGRATION_LOCK = 0x6E787221  # any number that no other program on the database uses
@@ -160,6 +161,14 @@ class Postgres(Pool, PostgresqlDatabase):
         if error.sqlstate is None:
             return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return error.sqlstate.startswith(TEMPORARY)
+
+    @staticmethod
+    def is_lock_timeout(error: BaseException) -> bool:
+        """Whether a statement ended because it had waited too long, as for another transaction.
+
+        `lock_timeout` and `statement_timeout` are equal here, so either may end it.
+        """
+        return getattr(error, "sqlstate", None) in LOCK_TIMEOUTS
 
     def lock_names(self, names: Iterable[str], shared: bool = False) -> None:
         """Lock each name, such as an email that no lead has yet, until the transaction ends.

@@ -215,6 +215,11 @@ class Sqlite(Pool, SqliteDatabase):
         """Whether an error of the driver says that trying again may help."""
         return isinstance(error, sqlite3.Error) and error_code(error) in TEMPORARY
 
+    @staticmethod
+    def is_lock_timeout(error: BaseException) -> bool:
+        """Never: within a transaction, nothing waits for another one."""
+        return False
+
     def lock_names(self, names: Iterable[str], shared: bool = False) -> None:
         """Do nothing: the write transaction is the lock."""
 

@@ -1,12 +1,12 @@
 """Receipts: what arrived at the sources, and what became of it."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from peewee import Tuple
 
-from database import selected, transaction
+from database import transaction
 from database.queries import (
     Compiled,
     Insert,
@@ -20,22 +20,19 @@ from database.queries import (
     write_instant,
 )
 from models import LATEST_RECEIVED, Receipt
-from services import clients
+from services import clients, pruning
 from services.errors import ReceiptNotFound
 from services.waiting import Pair
 from times import utc_now
 
 Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
 KEPT_LONGER = ("unmatched", "refused")  # twice as long as others
-PRUNE_ROWS = 1000  # deleted by one statement: about 20 ms
-PRUNE_PAUSE = timedelta(minutes=1)  # in each process, between two looks for old receipts
 LISTED = [field for field in Receipt._meta.sorted_fields if field is not Receipt.payload]
 
 insert = Insert(Receipt)
 update_rows = Update(
     Receipt, fixed={"id", "client", "source", "provider", "payload", "received_at"}
 )
-pruned_at: dict[Any, datetime] = {}  # by database and client: when this process last pruned
 
 
 def _waiting(column: Any) -> Compiled:
@@ -157,11 +154,8 @@ def _conditions(client_id: str, query: dict[str, Any]) -> list[Any]:
 
 def prune_if_due(client_id: str, keep_days: int) -> None:
     """Delete some of the client's old receipts, at most once a minute in each process."""
-    now, key = utc_now(), (selected.get().database, client_id)
-    if key in pruned_at and abs(now - pruned_at[key]) < PRUNE_PAUSE:
-        return
-    pruned_at[key] = now
-    _delete_old(client_id, keep_days)
+    if pruning.is_due("receipts", client_id):
+        _delete_old(client_id, keep_days)
 
 
 def prune(keep_days: int) -> int:
@@ -187,7 +181,7 @@ def _delete_old(client_id: str, keep_days: int) -> int:
             Receipt.outcome.not_in(KEPT_LONGER) | (Receipt.received_at < now - 2 * kept),
         )
         .order_by(Receipt.received_at)
-        .limit(PRUNE_ROWS)
+        .limit(pruning.PRUNE_ROWS)
     )
     deleted: int = Receipt.delete().where(Receipt.id.in_(old)).execute()
     return deleted
