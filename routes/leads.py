@@ -21,7 +21,7 @@ from schemas import (
 )
 from services import leads, meetings, timeline
 from services.errors import ExternalIdConflict, LeadNotFound, Unavailable
-from web.answers import mark_existed, page, stored, success
+from web.answers import mark_existed, numbered_page, page, stored, success
 from web.body import instance, load, load_query, load_rows
 from web.describe import answers
 
@@ -61,11 +61,7 @@ def create_lead() -> Response:
 def list_leads() -> Response:
     """List the client's leads, latest updated first."""
     query = load_query(LeadsQuery)
-    rows, has_more = leads.list_leads(g.client_id, query)
-    return success(
-        leads=instance(LeadResponse).dump(rows, many=True),
-        pagination={"page": query["page"], "limit": query["limit"], "has_more": has_more},
-    )
+    return numbered_page("leads", LeadResponse, query, *leads.list_leads(g.client_id, query))
 
 
 @api.get("/leads/<uuid:lead_id>")

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from flask import Flask, Response, g, request
@@ -114,13 +115,30 @@ def page(
     noun: str, schema: type[ResponseSchema], query: dict[str, Any], rows: list[Any], next_key: Any
 ) -> Response:
     """Respond with a page of rows under a noun; `next_key` is None on the last page."""
+    cursor = write_cursor(next_key)
     pagination = {
         "limit": query["limit"],
         "has_more": next_key is not None,
-        "next_cursor": write_cursor(next_key),
+        "next_cursor": cursor,
     }
-    shown = instance(schema).dump(rows, many=True)
-    return success(**{noun: shown}, pagination=pagination)
+    response = success(**{noun: instance(schema).dump(rows, many=True)}, pagination=pagination)
+    return response if cursor is None else _with_next(response, cursor=cursor)
+
+
+def numbered_page(
+    noun: str, schema: type[ResponseSchema], query: dict[str, Any], rows: list[Any], has_more: bool
+) -> Response:
+    """Respond with a page, by its number, of rows under a noun."""
+    pagination = {"page": query["page"], "limit": query["limit"], "has_more": has_more}
+    response = success(**{noun: instance(schema).dump(rows, many=True)}, pagination=pagination)
+    return _with_next(response, page=query["page"] + 1) if has_more else response
+
+
+def _with_next(response: Response, **parameters: Any) -> Response:
+    """Add the address of the next page: the request's own, with some parameters replaced."""
+    given = {name: values[-1] for name, values in request.args.lists()}
+    response.headers["Link"] = f'<{request.path}?{urlencode(given | parameters)}>; rel="next"'
+    return response
 
 
 def receipt_with_payload(receipt: Receipt) -> Response:
