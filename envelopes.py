@@ -151,6 +151,21 @@ class LeadHistory(Answer):
     history = List(Nested(ActivityResponse))
 
 
+class Erased(ResponseSchema):
+    """How many rows were erased with a lead."""
+
+    meetings = Integer(validate=Range(0))
+    activities = Integer(validate=Range(0))
+    notes = Integer(validate=Range(0))
+    receipts = Integer(validate=Range(0))
+
+
+class LeadErased(Answer):
+    """The lead is erased."""
+
+    erased = Nested(Erased)
+
+
 class SourceAnswer(Answer):
     """One source."""
 
@@ -243,6 +258,16 @@ class ReceiptWithPayload(ReceiptResponse):
     """A receipt with the payload as it was sent."""
 
     payload = Raw()
+
+
+class LeadExport(Answer):
+    """Everything that is stored about a lead."""
+
+    lead = Nested(LeadResponse)
+    meetings = List(Nested(MeetingItem))
+    history = List(Nested(ActivityResponse))
+    notes = List(Nested(MeetingNoteResponse))
+    receipts = List(Nested(ReceiptWithPayload))
 
 
 class ReceiptDetail(Answer):

@@ -462,7 +462,11 @@ class Activity(Base):
 
     class Meta:
         table_name = "activities"
-        indexes = ((("lead", "id"), False),)
+        indexes = (
+            (("lead", "id"), False),
+            # Whenever a meeting is deleted, the database looks for rows that refer to it.
+            (("meeting",), False),
+        )
 
 
 class Feed(Table):
@@ -483,7 +487,7 @@ class Feed(Table):
 
     class Meta:
         table_name = "feeds"
-        indexes = ((("client", "created_at"), False),)
+        indexes = ((("client", "created_at"), False), (("lead",), False))
         constraints = [Check("host_id IS NULL OR lead_id IS NULL", "feeds_of_one")]
 
 
@@ -589,6 +593,26 @@ for column in (Receipt.email_key, Receipt.external_event_id, Receipt.previous_ev
     )
 
 
+# By these, an erasure finds the receipts about a booking of the lead.
+for column in (Receipt.external_event_id, Receipt.previous_event_id):
+    Receipt.add_index(
+        column, where=Receipt.lead.is_null(), name=f"receipts_without_lead_{column.name}"
+    )
+
+
+class ErasedEvent(Base):
+    """The hash of a pair that named a meeting of an erased lead."""
+
+    client = belongs_to(Client)
+    pair_hash = CharField(64)
+    expires_at = InstantField(null=True)  # None for never
+
+    class Meta:
+        table_name = "erased_events"
+        primary_key = CompositeKey("pair_hash", "client")
+        indexes = ((("client", "expires_at"), False),)
+
+
 class IdempotencyKey(Base):
     """A key under which a caller sent a request, and the response to it.
 
@@ -632,4 +656,5 @@ TABLES = (
     Source,
     Receipt,
     IdempotencyKey,
+    ErasedEvent,
 )

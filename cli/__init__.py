@@ -5,6 +5,7 @@ from flask import Flask
 from cli.clients import client_group, key_group
 from cli.databases import db
 from cli.demo import demo
+from cli.erase import lead_group
 from cli.feeds import feed_group
 from cli.hosts import type_group, user_group
 from cli.prune import prune
@@ -16,6 +17,7 @@ COMMANDS = (
     key_group,
     user_group,
     type_group,
+    lead_group,
     feed_group,
     source_group,
     prune,

@@ -6,25 +6,27 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from cli.command import command
-from services import idempotency, receipts
+from cli.command import Shown, command
+from services import erased_events, idempotency, receipts
 
 
 @click.command("prune")
 @with_appcontext
 @command
 def prune() -> Any:
-    """Delete old receipts and idempotency keys; running servers also do so bit by bit.
+    """Delete what is kept for a limited time; running servers also do so bit by bit.
 
-    RECEIPT_DAYS says how long receipts are kept; keys are kept for a day.
+    RECEIPT_DAYS says how long receipts and the hashes of erased bookings are kept; idempotency keys
+    are kept for a day.
     """
     deleted = {
         "receipts": receipts.prune(current_app.config["SETTINGS"].receipt_days),
         "idempotency_keys": idempotency.prune(),
+        "erased_events": erased_events.prune(),
     }
-    return (
-        deleted,
-        lambda row: (
-            f"Deleted {row['receipts']} receipts and {row['idempotency_keys']} idempotency keys."
-        ),
-    )
+    return deleted, _deleted_line
+
+
+def _deleted_line(row: Shown) -> str:
+    counts = [f"{count} {name.replace('_', ' ')}" for name, count in row.items()]
+    return f"Deleted {', '.join(counts[:-1])} and {counts[-1]}."

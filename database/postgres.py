@@ -23,6 +23,7 @@ TEMPORARY = ("08", "40", "53", "55", "57", "58", "25006")
 LOCK_TIMEOUTS = {"55P03", "57014"}  # lock_not_available, query_canceled
 APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_activity
 NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory locks; how many
+CLIENT_LOCK = 0x6E79  # the first half of the keys of the locks of clients
 MIGRATION_LOCK = 0x6E787221  # any number that no other program on the database uses
 
 
@@ -53,6 +54,7 @@ class Postgres(Pool, PostgresqlDatabase):
     native_types = frozenset({"BOOL", "INSTANT"})
     # Does not conflict with the lock that a foreign key takes on the row it refers to.
     row_lock = "FOR NO KEY UPDATE"
+    deletion_lock = "FOR UPDATE"  # which conflicts with it
     may_come_back = True  # a server that does not answer may be starting
 
     def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
@@ -183,6 +185,30 @@ class Postgres(Pool, PostgresqlDatabase):
             f"SELECT pg_advisory_xact_lock{kind}(%s, n) FROM unnest(%s::int[]) AS n",  # noqa: S608
             (NAME_LOCK, numbers),
         )
+
+    def lock_client(self, client_id: str, shared: bool = False) -> None:
+        """Keep erasures of a client's leads apart from what stores data about leads.
+
+        An erasure locks exclusively. A transaction that stores a receipt or a response, to which no
+        row of the lead refers, holds a shared lock. Both lock this before anything else.
+        """
+        kind = "_shared" if shared else ""
+        self.execute_sql(
+            f"SELECT pg_advisory_xact_lock{kind}(%s, %s)",
+            (CLIENT_LOCK, crc32(client_id.encode()) - 2**31),
+        )
+
+    def discard_log(self) -> None:
+        """Nothing to do: the server's log of changes is for the server."""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Run the block's reads on the database as it is when the first of them runs."""
+        try:
+            with self.atomic("REPEATABLE READ"):
+                yield
+        finally:
+            self.close()
 
     def settled_before(self) -> datetime:
         """The instant before which every change that will ever appear is visible already.

@@ -15,7 +15,7 @@ from peewee import PeeweeException
 
 from database import db, is_lock_timeout, is_unavailable, transaction
 from database.pool import PoolTimeout
-from database.queries import Insert, compiled
+from database.queries import Insert, checked, compiled
 from database.turns import Turns, TurnTimeout
 from models import IdempotencyKey
 from services import clients, pruning
@@ -53,7 +53,7 @@ class KeyedRequest:
 
 
 def _is_key(client_id: Any, key: Any) -> tuple[Any, ...]:
-    return IdempotencyKey.client == client_id, IdempotencyKey.key == key
+    return IdempotencyKey.key == key, checked(IdempotencyKey.client == client_id)
 
 
 @compiled
@@ -110,6 +110,7 @@ def answer_once(request: KeyedRequest, answer: Callable[[], KeptAnswer]) -> Kept
 @transaction
 def _answer(request: KeyedRequest, answer: Callable[[], KeptAnswer]) -> KeptAnswer:
     request.has_begun = True
+    db.lock_client(request.client_id, shared=True)
     if not _claim(request):
         if (stored := _stored_or_none(request)) is None:  # it was just deleted
             raise IdempotencyKeyInProgress()

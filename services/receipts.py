@@ -63,6 +63,59 @@ def receipts_locked(client_id: Any, ids: Any) -> Any:
     return locking(query.order_by(Receipt.received_at, Receipt.id))
 
 
+def _about(*conditions: Any) -> Any:
+    """Select the receipts, without payloads, that meet conditions."""
+    return Receipt.select(*LISTED).where(*conditions)
+
+
+@compiled
+def receipts_of_lead(client_id: Any, lead_id: Any) -> Any:
+    """Return the receipts that say that they are about a lead."""
+    return _about(Receipt.lead == lead_id, checked(Receipt.client == client_id))
+
+
+def _without_lead(column: Any) -> Compiled:
+    """Make a query for the receipts that name no lead, with one of some values in a column."""
+    return Compiled(
+        lambda client_id, values: _about(
+            among(column, values), Receipt.lead.is_null(), checked(Receipt.client == client_id)
+        )
+    )
+
+
+without_lead_by_email = _without_lead(Receipt.email_key)
+without_lead_by_event = _without_lead(Receipt.external_event_id)
+without_lead_by_previous_event = _without_lead(Receipt.previous_event_id)
+
+
+@compiled
+def receipts_by_id(client_id: Any, ids: Any) -> Any:
+    """Return the client's receipts with any of these ids, oldest first, with their payloads."""
+    query = Receipt.select().where(among(Receipt.id, ids), checked(Receipt.client == client_id))
+    return query.order_by(Receipt.received_at, Receipt.id)
+
+
+def find_all(client_id: str, ids: list[str]) -> list[Receipt]:
+    """Return the client's receipts with any of the ids, oldest first, with their payloads."""
+    return receipts_by_id(client_id=client_id, ids=ids)
+
+
+def list_about(
+    client_id: str, lead_id: str | None, email_keys: Iterable[str], pairs: Iterable[Pair]
+) -> list[Receipt]:
+    """Return the receipts of a lead, and those without a lead that have an email or a pair."""
+    found = receipts_of_lead(client_id=client_id, lead_id=lead_id) if lead_id else []
+    if emails := sorted(email_keys):
+        found += without_lead_by_email(client_id=client_id, values=emails)
+    wanted = set(pairs)
+    if event_ids := sorted({event_id for _, event_id in wanted}):
+        for query in (without_lead_by_event, without_lead_by_previous_event):
+            for receipt in query(client_id=client_id, values=event_ids):
+                if wanted.intersection(pairs_of(receipt)):
+                    found.append(receipt)
+    return found
+
+
 def find(client_id: str, receipt_id: str) -> Receipt:
     """Return the client's receipt with an id, with its payload; raises ReceiptNotFound."""
     query = Receipt.select().where(Receipt.id == receipt_id, checked(Receipt.client == client_id))

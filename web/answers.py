@@ -14,9 +14,17 @@ from werkzeug.http import HTTP_STATUS_CODES
 from bases import ResponseSchema
 from fields import write_cursor
 from models import SHOWN_STATUSES, Receipt
-from schemas import PAIR, MeetingItem, ReceiptResponse
+from schemas import (
+    PAIR,
+    ActivityResponse,
+    LeadResponse,
+    MeetingItem,
+    MeetingNoteResponse,
+    ReceiptResponse,
+)
 from services import health
 from services.errors import ServiceError
+from services.personal_data import PersonalData
 from services.results import RowResult
 from times import format_instant
 from web.body import Rows, instance
@@ -143,8 +151,23 @@ def _with_next(response: Response, **parameters: Any) -> Response:
 
 def receipt_with_payload(receipt: Receipt) -> Response:
     """Respond with a receipt and its payload, embedded as it was sent."""
+    return success(receipt=_with_payload(receipt))
+
+
+def _with_payload(receipt: Receipt) -> dict[str, Any]:
     shown = instance(ReceiptResponse).dump(receipt)
-    return success(receipt={**shown, "payload": orjson.Fragment(receipt.payload)})
+    return {**shown, "payload": orjson.Fragment(receipt.payload)}
+
+
+def export(data: PersonalData) -> Response:
+    """Respond with everything that is stored about a lead."""
+    return success(
+        lead=instance(LeadResponse).dump(data.lead),
+        meetings=instance(MeetingItem).dump(data.meetings, many=True),
+        history=instance(ActivityResponse).dump(data.activities, many=True),
+        notes=instance(MeetingNoteResponse).dump(data.notes, many=True),
+        receipts=[_with_payload(receipt) for receipt in data.receipts],
+    )
 
 
 def booking_remarks(booking: Mapping[str, Any], result: RowResult) -> dict[str, Any]:
