@@ -250,7 +250,7 @@ def refuse(
     "request_id": …}`. Only validation errors have `details`: field → sentences. An error that
     passes by itself has the header `Retry-After`.
     """
-    g.code = described["code"]
+    g.code, g.wrong_fields = described["code"], described.get("details")
     response = write_json(status, {"success": False, **described, "request_id": g.request_id})
     if retry_after_seconds is not None:
         response.headers["Retry-After"] = str(retry_after_seconds)
