@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from peewee import CharField, CompositeKey, Field, ForeignKeyField, Model
+from peewee import (
+    BigAutoField,
+    CharField,
+    CompositeKey,
+    Field,
+    ForeignKeyField,
+    Model,
+    TextField,
+)
 
 
 class IdField(Field):
@@ -25,6 +33,30 @@ class Client(Table):
         table_name = "clients"
 
 
+class Lead(Table):
+    id = IdField(primary_key=True)
+
+    class Meta:
+        table_name = "leads"
+
+
+class Activity(Table):
+    id = BigAutoField()
+    client = ForeignKeyField(Client, index=False)
+    lead = ForeignKeyField(Lead, index=False)
+    meeting_id = IdField(null=True)
+    activity_type = CharField(32)
+    title = TextField()
+    description = TextField(null=True)
+    actor_type = CharField(16)
+    changes = TextField(null=True)
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "activities"
+        indexes = ((("lead", "id"), False),)
+
+
 class ErasedEvent(Table):
     client = ForeignKeyField(Client, index=False)
     pair_hash = CharField(64)
@@ -36,9 +68,8 @@ class ErasedEvent(Table):
         indexes = ((("client", "expires_at"), False),)
 
 
-# Whenever a meeting or a lead is deleted, the database looks for rows that refer to it.
+# By these, an erasure finds rows, and the database those that refer to a deleted lead.
 INDEXES = {
-    "activities_meeting_id": '"activities" ("meeting_id")',
     "feeds_lead_id": '"feeds" ("lead_id")',
     "receipts_without_lead_external_event_id": (
         '"receipts" ("external_event_id") WHERE ("lead_id" IS NULL)'
@@ -50,15 +81,34 @@ INDEXES = {
 
 
 def up(migrator: Any, db: Any) -> None:
-    """Create the table and the indexes."""
+    """Create the table and the indexes; drop the foreign key from activities to meetings.
+
+    Whenever a meeting is deleted, that key would make the database read all activities.
+    """
+    try:
+        migrator.drop_foreign_key_constraint("activities", "meeting_id").run()
+    except NotImplementedError:  # SQLite
+        _copy_activities(db)
     with db.bind_ctx((Client, ErasedEvent)):
         db.create_tables((ErasedEvent,), safe=False)
     for name, columns in INDEXES.items():
         db.execute_sql(f'CREATE INDEX "{name}" ON {columns}')
 
 
+def _copy_activities(db: Any) -> None:
+    """Put a table without the key in the place of the table with it."""
+    db.execute_sql('ALTER TABLE "activities" RENAME TO "activities_before"')
+    db.execute_sql('DROP INDEX "activities_lead_id_id"')
+    with db.bind_ctx((Client, Lead, Activity)):
+        db.create_tables((Activity,), safe=False)
+    names = ", ".join(f'"{column.name}"' for column in db.get_columns("activities"))
+    rows = f"SELECT {names} FROM activities_before ORDER BY id"  # noqa: S608
+    db.execute_sql(f"INSERT INTO activities ({names}) {rows}")
+    db.execute_sql('DROP TABLE "activities_before"')
+
+
 def down(migrator: Any, db: Any) -> None:
-    """Drop the indexes and the table."""
+    """Drop the indexes and the table; the foreign key, which nothing needs, stays away."""
     for name in INDEXES:
         db.execute_sql(f'DROP INDEX "{name}"')
     with db.bind_ctx((Client, ErasedEvent)):
