@@ -85,10 +85,11 @@ def up(migrator: Any, db: Any) -> None:
 
     Whenever a meeting is deleted, that key would make the database read all activities.
     """
-    try:
-        migrator.drop_foreign_key_constraint("activities", "meeting_id").run()
-    except NotImplementedError:  # SQLite
-        _copy_activities(db)
+    if "meeting_id" in [key.column for key in db.get_foreign_keys("activities")]:
+        try:
+            migrator.drop_foreign_key_constraint("activities", "meeting_id").run()
+        except NotImplementedError:  # SQLite
+            _copy_activities(db)
     with db.bind_ctx((Client, ErasedEvent)):
         db.create_tables((ErasedEvent,), safe=False)
     for name, columns in INDEXES.items():

@@ -92,7 +92,7 @@ def answer_once(request: KeyedRequest, answer: Callable[[], KeptAnswer]) -> Kept
     waiting for the first request in vain.
     """
     prune_if_due(request.client_id)
-    name = db.database, request.client_id, request.key
+    name = db.obj, request.client_id, request.key
     has_waited = False
     try:
         # Requests of the same process wait here, where they hold no connection.

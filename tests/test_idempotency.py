@@ -346,7 +346,7 @@ class TestTransaction:
         assert leads_of(api) == stored(api) == []
         assert post(api).status_code == 201
 
-    def test_a_request_under_a_key_takes_three_more_queries(self, api, lead, count_queries):
+    def test_a_request_under_a_key_takes_few_more_queries(self, kind, api, lead, count_queries):
         post(api, key="first")  # looks for old keys
         with count_queries() as plain:
             api.post("/meetings", json=booking(external_event_id="a"))
@@ -355,7 +355,8 @@ class TestTransaction:
         with count_queries() as replayed:
             post(api, "/meetings", json=booking(external_event_id="b"))
 
-        assert len(keyed) - len(plain) == 3  # look for the key, claim it, store the response
+        # Look for the key, keep erasures out (PostgreSQL), claim the key, store the response.
+        assert len(keyed) - len(plain) == (3 if kind == "sqlite" else 4)
         assert len(replayed) == 2  # the API key, the response
 
 
