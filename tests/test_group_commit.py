@@ -140,6 +140,7 @@ def test_a_call_within_a_transaction_runs_alone_and_does_not_wait_for_others():
     while not work.groups:
         time.sleep(0.001)
     call()
+    assert work.queued == 0
     follows.start()
     waits.join(10)
     follows.join(10)
