@@ -4,6 +4,8 @@ The routes build their responses without these schemas. The tests check every re
 receive against the document that is built from them.
 """
 
+from typing import ClassVar
+
 from marshmallow.fields import Boolean, Constant, Dict, Float, Integer, List, Nested, Raw, String
 from marshmallow.validate import Length, OneOf, Range
 
@@ -29,6 +31,7 @@ LEAD_CREATED = {"description": "No lead had the `lead_email`, so this booking cr
 SHOWN_ONCE = {
     "description": "Give it to the booking system. It contains a secret, and is shown only once."
 }
+UNKEPT = "Not possible here: the response holds a secret, which is not kept."
 EXISTED = {"description": "The lead already existed; it was found by `external_id` or `match`."}
 BY_OUTCOME = {"description": "Outcome → number of receipts."}
 NEXT = {"description": "The `cursor` of the next page."}
@@ -38,6 +41,8 @@ SHOW_RATE = {**SHARE, "description": "completed / (completed + no_show)"}
 
 class Answer(ResponseSchema):
     """A successful response."""
+
+    UNREPEATABLE: ClassVar[str] = ""  # why an `Idempotency-Key` is refused, if it is
 
     success = Constant(True)
 
@@ -146,6 +151,21 @@ class LeadHistory(Answer):
     history = List(Nested(ActivityResponse))
 
 
+class Erased(ResponseSchema):
+    """How many rows were erased with a lead."""
+
+    meetings = Integer(validate=Range(0))
+    activities = Integer(validate=Range(0))
+    notes = Integer(validate=Range(0))
+    receipts = Integer(validate=Range(0))
+
+
+class LeadErased(Answer):
+    """The lead is erased."""
+
+    erased = Nested(Erased)
+
+
 class SourceAnswer(Answer):
     """One source."""
 
@@ -154,6 +174,8 @@ class SourceAnswer(Answer):
 
 class SourceWithUrl(SourceAnswer):
     """A source and its new address."""
+
+    UNREPEATABLE = UNKEPT
 
     url = String(metadata=SHOWN_ONCE)
 
@@ -236,6 +258,16 @@ class ReceiptWithPayload(ReceiptResponse):
     """A receipt with the payload as it was sent."""
 
     payload = Raw()
+
+
+class LeadExport(Answer):
+    """Everything that is stored about a lead."""
+
+    lead = Nested(LeadResponse)
+    meetings = List(Nested(MeetingItem))
+    history = List(Nested(ActivityResponse))
+    notes = List(Nested(MeetingNoteResponse))
+    receipts = List(Nested(ReceiptWithPayload))
 
 
 class ReceiptDetail(Answer):

@@ -473,12 +473,16 @@ class ExternalEvent(Base):
 
 
 class Activity(Base):
-    """One immutable line of a lead's history. The keys give the order of writing."""
+    """One immutable line of a lead's history. The keys give the order of writing.
+
+    `meeting` is no foreign key: whenever a meeting is deleted, the database would look for rows
+    that refer to it, and the index for that would make every booking write a tenth more.
+    """
 
     id = BigAutoField()
     client = belongs_to(Client)
     lead = belongs_to(Lead)
-    meeting = belongs_to(Meeting, null=True)
+    meeting = IdField(null=True, column_name="meeting_id")
     activity_type = CharField(32)
     title = TextField()
     description = TextField(null=True)
@@ -509,7 +513,7 @@ class Feed(Table):
 
     class Meta:
         table_name = "feeds"
-        indexes = ((("client", "created_at"), False),)
+        indexes = ((("client", "created_at"), False), (("lead",), False))
         constraints = [Check("host_id IS NULL OR lead_id IS NULL", "feeds_of_one")]
 
 
@@ -740,6 +744,55 @@ class Sender(Table):
         table_name = "senders"
 
 
+# By these, an erasure finds the receipts about a booking of the lead.
+for column in (Receipt.external_event_id, Receipt.previous_event_id):
+    Receipt.add_index(
+        column, where=Receipt.lead.is_null(), name=f"receipts_without_lead_{column.name}"
+    )
+
+
+class ErasedEvent(Base):
+    """The hash of a pair that named a meeting of an erased lead."""
+
+    client = belongs_to(Client)
+    pair_hash = CharField(64)
+    expires_at = InstantField(null=True)  # None for never
+
+    class Meta:
+        table_name = "erased_events"
+        primary_key = CompositeKey("pair_hash", "client")
+        indexes = ((("client", "expires_at"), False),)
+
+
+class IdempotencyKey(Base):
+    """A key under which a caller sent a request, and the response to it.
+
+    The row is written before the request is carried out and completed afterwards, in the same
+    transaction. So no other transaction sees it without the response.
+    """
+
+    client = belongs_to(Client)
+    key = CharField(255)
+    request_hash = CharField(64)  # SHA-256 of the path, the query and the body
+    status = IntegerField(null=True)
+    body = TextField(null=True)
+    location = TextField(null=True)
+    # The lead that the response is about, or else the row that it shows.
+    subject = IdField(null=True, column_name="subject_id")
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "idempotency_keys"
+        primary_key = CompositeKey("key", "client")
+        indexes = ((("client", "created_at"), False),)
+
+
+IdempotencyKey.add_index(
+    IdempotencyKey.subject,  # looked up when a lead is erased
+    where=IdempotencyKey.subject.is_null(False),
+    name="idempotency_keys_subject",
+)
+
 TABLES = (
     Client,
     ApiKey,
@@ -757,4 +810,6 @@ TABLES = (
     Event,
     Delivery,
     Sender,
+    IdempotencyKey,
+    ErasedEvent,
 )

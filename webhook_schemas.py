@@ -8,7 +8,7 @@ from marshmallow.validate import OneOf, Range
 
 import fields
 from bases import OptionalRequest, Query, Request, ResponseSchema
-from envelopes import Answer, CursorPagination
+from envelopes import UNKEPT, Answer, CursorPagination
 from models import DELIVERY_STATUSES, EVENT_TYPES
 from schemas import cursor_faults
 
@@ -146,6 +146,8 @@ class DeliveryDetails(DeliveryItem):
 class WebhookCreated(Answer):
     """The webhook and its signing secret, which is shown only this once."""
 
+    UNREPEATABLE = UNKEPT
+
     webhook = Nested(WebhookItem)
     signing_secret = String(metadata=SECRET)
 
@@ -182,6 +184,12 @@ class DeliveryQueued(Answer):
     """A delivery as it is by now."""
 
     delivery = Nested(DeliveryItem)
+
+
+class DeliveryTested(DeliveryQueued):
+    """The test, with its result if a sender took it in time."""
+
+    UNREPEATABLE = "Not possible here: a test waits for the sender, outside any transaction."
 
 
 class DeliveryPage(Answer):

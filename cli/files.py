@@ -23,7 +23,7 @@ Stream = Callable[[str, dict[str, Any]], Iterable[Any]]  # of a client's rows, b
 PATH: Any = click.Path(path_type=Path)
 FORMAT: Any = click.Choice([*exporting.FORMATS])
 
-lead_group = AppGroup("leads", help="Import and export leads.")
+lead_group = AppGroup("leads", help="Import, export and erase leads.")
 meeting_group = AppGroup("meetings", help="Import and export meetings.")
 
 

@@ -6,19 +6,29 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from cli.command import command
-from services import deliveries, receipts
+from cli.command import Shown, command
+from services import deliveries, erased_events, idempotency, receipts
 
 
 @click.command("prune")
 @with_appcontext
 @command
 def prune() -> Any:
-    """Delete old receipts and deliveries, as RECEIPT_DAYS and DELIVERY_DAYS say.
+    """Delete what is kept for a limited time; running servers also do so bit by bit.
 
-    A running server also does so bit by bit.
+    RECEIPT_DAYS says how long receipts and the hashes of erased bookings are kept, DELIVERY_DAYS
+    how long deliveries are; idempotency keys are kept for a day.
     """
     settings = current_app.config["SETTINGS"]
-    deleted = {"receipts": receipts.prune(settings.receipt_days)}
-    deleted |= deliveries.prune(settings.delivery_days)
-    return deleted, lambda row: "\n".join(f"Deleted {n} {what}." for what, n in row.items())
+    deleted = {
+        "receipts": receipts.prune(settings.receipt_days),
+        **deliveries.prune(settings.delivery_days),
+        "idempotency_keys": idempotency.prune(),
+        "erased_events": erased_events.prune(),
+    }
+    return deleted, _deleted_line
+
+
+def _deleted_line(row: Shown) -> str:
+    counts = [f"{count} {name.replace('_', ' ')}" for name, count in row.items()]
+    return f"Deleted {', '.join(counts[:-1])} and {counts[-1]}."

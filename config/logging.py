@@ -1,12 +1,13 @@
 """Logging to standard error, as text or JSON: one line for each request and each event.
 
 No line contains a key, a body, a query string or an email. Of the URL, only the path is
-logged, masked.
+logged, masked; of a validation error, only the names of the wrong fields.
 """
 
 import json
 import logging
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,23 @@ from typing import Any
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _HARMLESS = re.compile(rf"(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.ics)?\Z")
 _BEFORE_SECRETS = {"feeds", "hooks"}  # the part after one of these is a secret
+
+
+# A field's name that a caller made up is logged only if it is made of words, and no key.
+_FIELD = re.compile(r"(?!nxr_)[A-Za-z]+(?:[_-][A-Za-z]+)*\Z")
+_MOST_FIELDS, _LONGEST_FIELD = 10, 40
+
+
+def list_fields(names: Iterable[Any]) -> str:
+    """Join the names of fields, at most ten; one that could be anything else is masked as `*`."""
+    shown = [
+        name
+        if isinstance(name, str) and len(name) <= _LONGEST_FIELD and _FIELD.match(name)
+        else "*"
+        for name in names
+    ]
+    more = len(shown) - _MOST_FIELDS
+    return ",".join(shown[:_MOST_FIELDS]) + (f",+{more}" if more > 0 else "")
 
 
 def mask_path(path: str) -> str:

@@ -102,6 +102,11 @@ def is_unavailable(error: BaseException | None) -> bool:
     )
 
 
+def is_lock_timeout(error: BaseException | None) -> bool:
+    """Whether a statement of this transaction waited too long for another transaction."""
+    return any(db.obj.is_lock_timeout(cause) for cause in causes(error))
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, the error that caused it, and so on."""
     while error is not None:

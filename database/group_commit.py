@@ -36,6 +36,8 @@ class GroupCommit(Generic[T, R]):
     `carry_out(client_id, items)` does all of the items or none and returns a result for each. If it
     fails for a group, each call runs alone, so that no caller pays for the fault of another; if the
     database is unavailable, all callers waiting by then get that error at once.
+
+    A call within a transaction becomes part of that one, and so runs alone.
     """
 
     def __init__(self, carry_out: Callable[[str, list[T]], list[R]]) -> None:
@@ -46,7 +48,10 @@ class GroupCommit(Generic[T, R]):
 
     def __call__(self, client_id: str, items: list[T]) -> list[R]:
         """Return the results of the items; raises the error of `carry_out`."""
-        key = (selected.get().database, client_id)
+        database = selected.get().database
+        if database.in_transaction():
+            return self._carry_out(client_id, items)
+        key = (database, client_id)
         call = _Call(items)
         with self._lock:
             queue = self._queues.get(key)

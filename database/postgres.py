@@ -20,9 +20,11 @@ from database.pool import STREAMED_ROWS, Pool, driver_errors
 # transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
 # time-out intervened (57), system error (58), read-only standby (25006).
 TEMPORARY = ("08", "40", "53", "55", "57", "58", "25006")
+LOCK_TIMEOUTS = {"55P03", "57014"}  # lock_not_available, query_canceled
 APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_activity
 NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory locks; how many
 STREAM_SECONDS = 3600.0  # for the server to sort what an export reads
+CLIENT_LOCK = 0x6E79  # the first half of the keys of the locks of clients
 MIGRATION_LOCK = 0x6E787221  # any number that no other program on the database uses
 
 
@@ -55,6 +57,7 @@ class Postgres(Pool, PostgresqlDatabase):
     row_lock = "FOR NO KEY UPDATE"
     # Several senders share a queue without waiting for each other.
     queue_lock = "FOR UPDATE SKIP LOCKED"
+    deletion_lock = "FOR UPDATE"  # which conflicts with it
     may_come_back = True  # a server that does not answer may be starting
 
     def __init__(self, url: str, pool_size: int, timeout_seconds: float) -> None:
@@ -164,6 +167,14 @@ class Postgres(Pool, PostgresqlDatabase):
             return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return error.sqlstate.startswith(TEMPORARY)
 
+    @staticmethod
+    def is_lock_timeout(error: BaseException) -> bool:
+        """Whether a statement ended because it had waited too long, as for another transaction.
+
+        `lock_timeout` and `statement_timeout` are equal here, so either may end it.
+        """
+        return getattr(error, "sqlstate", None) in LOCK_TIMEOUTS
+
     def lock_names(self, names: Iterable[str], shared: bool = False) -> None:
         """Lock each name, such as an email that no lead has yet, until the transaction ends.
 
@@ -177,6 +188,30 @@ class Postgres(Pool, PostgresqlDatabase):
             f"SELECT pg_advisory_xact_lock{kind}(%s, n) FROM unnest(%s::int[]) AS n",  # noqa: S608
             (NAME_LOCK, numbers),
         )
+
+    def lock_client(self, client_id: str, shared: bool = False) -> None:
+        """Keep erasures of a client's leads apart from what stores data about leads.
+
+        An erasure locks exclusively. A transaction that stores a receipt or a response, to which no
+        row of the lead refers, holds a shared lock. Both lock this before anything else.
+        """
+        kind = "_shared" if shared else ""
+        self.execute_sql(
+            f"SELECT pg_advisory_xact_lock{kind}(%s, %s)",
+            (CLIENT_LOCK, crc32(client_id.encode()) - 2**31),
+        )
+
+    def discard_log(self) -> None:
+        """Nothing to do: the server's log of changes is for the server."""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Run the block's reads on the database as it is when the first of them runs."""
+        try:
+            with self.atomic("REPEATABLE READ"):
+                yield
+        finally:
+            self.close()
 
     def settled_before(self) -> datetime:
         """The instant before which every change that will ever appear is visible already.

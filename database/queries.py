@@ -63,12 +63,14 @@ def literal(word: str) -> Any:
     return SQL(f"'{word}'")
 
 
-def locking(query: Any, model: type[Model] | None = None) -> Any:
+def locking(query: Any, model: type[Model] | None = None, to_delete: bool = False) -> Any:
     """The query, locking the rows of its model, or of a joined one, until the transaction ends.
 
-    Order by the key, so that all transactions take the locks in the same order.
+    Order by the key, so that all transactions take the locks in the same order. A lock to delete
+    also keeps other transactions from adding rows that refer to the locked ones.
     """
-    row_lock = selected.get().database.row_lock
+    database = selected.get().database
+    row_lock = database.deletion_lock if to_delete else database.row_lock
     return query.for_update(row_lock, of=model or query.model) if row_lock else query
 
 

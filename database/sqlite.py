@@ -34,6 +34,7 @@ PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": "full",
     "foreign_keys": "on",
+    "secure_delete": "on",  # overwrites what is deleted, so that an erased person is gone
     "cache_size": -512,  # KiB of each connection; the system's cache serves the rest
 }
 BULK_PRAGMAS = {"cache_size": -32 * 1024, "wal_autocheckpoint": 10_000, "synchronous": "normal"}
@@ -55,7 +56,7 @@ class Sqlite(Pool, SqliteDatabase):
 
     field_types = {**SqliteDatabase.field_types, "INSTANT": "TEXT"}
     native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
-    row_lock = queue_lock = None  # the write transaction is the lock
+    row_lock = queue_lock = deletion_lock = None  # the write transaction is the lock
     may_come_back = False  # a file that cannot be opened now will not open later
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
@@ -226,8 +227,49 @@ class Sqlite(Pool, SqliteDatabase):
         """Whether an error of the driver says that trying again may help."""
         return isinstance(error, sqlite3.Error) and error_code(error) in TEMPORARY
 
+    @staticmethod
+    def is_lock_timeout(error: BaseException) -> bool:
+        """Never: within a transaction, nothing waits for another one."""
+        return False
+
     def lock_names(self, names: Iterable[str], shared: bool = False) -> None:
         """Do nothing: the write transaction is the lock."""
+
+    def lock_client(self, client_id: str, shared: bool = False) -> None:
+        """Do nothing: the write transaction is the lock."""
+
+    def discard_log(self) -> None:
+        """Empty the write-ahead log, which still holds earlier contents of the changed pages.
+
+        This waits for readers and for the writers of other processes, as long as a writer does.
+        After that, the log keeps the contents until the next checkpoint that meets no reader.
+        """
+        deadline = time.monotonic() + self.timeout_seconds
+        if not self._writer.acquire(self.timeout_seconds):
+            return
+        try:
+            while self._is_checkpoint_blocked() and time.monotonic() < deadline:
+                time.sleep(LOCK_POLL_SECONDS)
+        finally:
+            self.close()
+            self._writer.release()
+
+    def _is_checkpoint_blocked(self) -> bool:
+        try:
+            return bool(self.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        except OperationalError as error:
+            if error_code(error) not in LOCKED:
+                raise
+            return True
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Run the block's reads on the database as it is when the first of them runs."""
+        try:
+            with self.atomic("DEFERRED"):
+                yield
+        finally:
+            self.close()
 
     def settled_before(self) -> None:
         """No bound: with one writer at a time, changes commit in the order of their times."""

@@ -51,6 +51,11 @@ offsets such as `+0300` or `+03` are accepted too. A time without an offset is w
 **Arrays.** `POST /meetings` and `POST /leads` also take 1 to 1,000 objects. Each is processed as if
 it had been sent alone, and the response has a result for each.
 
+**Repeating a request.** Send a POST with an `Idempotency-Key` of your own: if no response arrives,
+send it again with the same key. It takes effect once, and both get the same response.
+
+**Pages.** A list that has `pagination` also sends the address of the next page in `Link`.
+
 **Requests** have an id, which every response carries in `X-Request-Id`. Send an id of your own (up
 to 128 of `[A-Za-z0-9._-]`) to find the request in your logs and in ours.
 
@@ -127,6 +132,18 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "The address of the stored row; absent in the response to an array.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
+    "Link": {
+        "description": 'The address of the next page, as `<…>; rel="next"` (RFC 8288), if any.',
+        "schema": {"type": "string"},
+    },
+    "Idempotent-Replayed": {
+        "description": "The response of an earlier request with the same `Idempotency-Key`.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "RetryAfterIfInProgress": {
+        "description": "Seconds to wait before trying again, with `idempotency_key_in_progress`.",
+        "schema": {"type": "string", "enum": ["1"]},
+    },
     "Retry-After": {
         "description": "Seconds to wait before trying again.",
         "required": True,
@@ -138,6 +155,12 @@ OWN_REQUEST_ID: dict[str, Any] = {
     " ignored.",
     "schema": {"type": "string"},
     "example": "make-4711",
+}
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "description": "Makes the request safe to repeat. Sent again within 24 hours with the same key,"
+    " path, query and body, it changes nothing and gets the same response. Not with an array.",
+    "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
+    "example": "order-4711",
 }
 ICALENDAR = """\
 BEGIN:VCALENDAR\r
@@ -194,6 +217,8 @@ ERRORS: tuple[ServiceError, ...] = (
     errors.NameTaken(f"There is a user with the email {HOST['email']!r} already."),
     errors.InUse(f"Meetings have the meeting type {MEETING_TYPE['id']}."),
     errors.TooManyWebhooks(20),
+    errors.IdempotencyKeyReused(),
+    errors.IdempotencyKeyInProgress(),
     errors.PayloadTooLarge(1024 * 1024),
     InternalError(f"A bug. It was logged under request_id {REQUEST_ID}."),
     errors.TryAgainLater("The database is not available just now. Please try again."),
@@ -226,6 +251,7 @@ class Document:
         for name, header in HEADERS.items():
             add.header(name, header)
         add.parameter("X-Request-Id", "header", OWN_REQUEST_ID)
+        add.parameter("Idempotency-Key", "header", IDEMPOTENCY_KEY)
         add.schema("Details", DETAILS)
         for words, name in ENUMS.items():
             add.schema(name, one_of(*words))
@@ -255,13 +281,15 @@ class Document:
             raises.add(errors.NotFound)
         if described.body:
             raises |= {errors.InvalidJson, errors.PayloadTooLarge}
+        if takes_key(rule, described):
+            raises |= {errors.IdempotencyKeyReused, errors.IdempotencyKeyInProgress}
         made: dict[str, Any] = {
             "operationId": view.__name__,
             "tags": [tag_of(rule)],
             "summary": summary,
             "description": words,
             "security": [{name: []} for name in KEYS] if closed else [],
-            "responses": self.answers(described) | self.refusals(raises),
+            "responses": self.answers(rule, described) | self.refusals(raises),
         }
         if parameters := [*self.parameters(rule, described)]:
             made["parameters"] = parameters
@@ -269,13 +297,15 @@ class Document:
             made["requestBody"] = self.body(described.body, described.row)
         return made
 
-    def parameters(self, rule: Any, described: Described) -> Iterator[dict[str, Any]]:
-        """Yield the parameters in a route's path and query."""
+    def parameters(self, rule: Any, described: Described) -> Iterator[Any]:
+        """Yield the parameters in a route's path, query and headers."""
         for kind, name in PATH_ARGUMENT.findall(rule.rule):
             text = {"type": "string"} | ({"format": "uuid"} if kind else {"minLength": 1})
             yield {"in": "path", "name": name, "required": True, "schema": text}
         if described.query:
             yield from self.converter.schema2parameters(described.query(), location="query")
+        if takes_key(rule, described):
+            yield "Idempotency-Key"
 
     def body(self, schema: type[Request], row: type[Answer] | None) -> dict[str, Any]:
         """Return the request body of a route: an object or, for some routes, also an array."""
@@ -296,7 +326,7 @@ class Document:
             "content": {JSON: content},
         }
 
-    def answers(self, described: Described) -> dict[str, Any]:
+    def answers(self, rule: Any, described: Described) -> dict[str, Any]:
         """Return the successful responses of a route, by status."""
         made: dict[str, Any] = {}
         answered = described.answer
@@ -311,9 +341,11 @@ class Document:
                 content = {JSON: self.one_or_results(answered, described)}
             words = first_sentence(answered) + (f", when {when}" if when else "")
             made[status] = response(words, content)
+            headers = made[status]["headers"]
+            headers |= {name: name for name in optional_headers(rule, described)}
             if described.has_location:
                 name = "Location" if status == "201" else "LocationOfOne"
-                made[status]["headers"]["Location"] = name
+                headers["Location"] = name
         return made
 
     def one_or_results(self, one: type[Answer], described: Described) -> dict[str, Any]:
@@ -368,6 +400,20 @@ def read_docstring(view: View) -> tuple[str, str]:
     """Return the summary, the first line of a route's docstring, and the description after it."""
     summary, _, words = (inspect.getdoc(view) or "").partition("\n")
     return summary.rstrip("."), " ".join(words.split())
+
+
+def takes_key(rule: Any, described: Described) -> bool:
+    """Return whether a route accepts an `Idempotency-Key`."""
+    is_post = rule.endpoint.startswith("api.") and "POST" in rule.methods
+    return is_post and not described.unrepeatable
+
+
+def optional_headers(rule: Any, described: Described) -> Iterator[str]:
+    """Yield the headers that a route's successful responses may have."""
+    if takes_key(rule, described):
+        yield "Idempotent-Replayed"
+    if described.answer and "pagination" in described.answer().fields:
+        yield "Link"
 
 
 def tag_of(rule: Any) -> str:
@@ -438,8 +484,10 @@ def refusal(met: list[ServiceError]) -> dict[str, Any]:
     content = {JSON: {"schema": schema if len(met) > 1 else schema["oneOf"][0]}}
     content[JSON]["examples"] = examples
     made = response(". Or: ".join(first_sentence(type(error)) for error in met), content)
-    if met[0].retry_after_seconds is not None:
-        made["headers"]["Retry-After"] = "Retry-After"
+    waits = [error.retry_after_seconds is not None for error in met]
+    if any(waits):
+        name = "Retry-After" if all(waits) else "RetryAfterIfInProgress"
+        made["headers"]["Retry-After"] = name
     return made
 
 

@@ -6,6 +6,7 @@ It is apart from `routes/__init__.py`, which imports the modules that add routes
 from flask import Blueprint, g, request
 
 from services import clients
+from web import idempotency
 
 api = Blueprint("api", __name__, url_prefix="/api/public")
 
@@ -22,3 +23,6 @@ def authenticate() -> None:
         scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
         api_key = token.strip() if scheme.lower() == "bearer" else ""
     g.client_id = clients.authenticate(api_key, writes=request.method not in ("GET", "HEAD"))
+
+
+api.before_request(idempotency.answer_once)

@@ -2,10 +2,19 @@
 
 from uuid import UUID
 
-from flask import Response, g
+from flask import Response, current_app, g
 
 from bases import Query
-from envelopes import LeadAnswer, LeadHistory, LeadPage, LeadSaved, MeetingPage, StoredLead
+from envelopes import (
+    LeadAnswer,
+    LeadErased,
+    LeadExport,
+    LeadHistory,
+    LeadPage,
+    LeadSaved,
+    MeetingPage,
+    StoredLead,
+)
 from routes.blueprint import api
 from schemas import (
     ActivityResponse,
@@ -19,9 +28,9 @@ from schemas import (
     LeadSummary,
     MeetingItem,
 )
-from services import leads, meetings, timeline
+from services import erasure, leads, meetings, personal_data, timeline
 from services.errors import ExternalIdConflict, LeadNotFound, Unavailable
-from web.answers import mark_existed, page, stored, success
+from web.answers import export, mark_existed, numbered_page, page, stored, success
 from web.body import instance, load, load_query, load_rows
 from web.describe import answers
 
@@ -61,11 +70,7 @@ def create_lead() -> Response:
 def list_leads() -> Response:
     """List the client's leads, latest updated first."""
     query = load_query(LeadsQuery)
-    rows, has_more = leads.list_leads(g.client_id, query)
-    return success(
-        leads=instance(LeadResponse).dump(rows, many=True),
-        pagination={"page": query["page"], "limit": query["limit"], "has_more": has_more},
-    )
+    return numbered_page("leads", LeadResponse, query, *leads.list_leads(g.client_id, query))
 
 
 @api.get("/leads/<uuid:lead_id>")
@@ -87,6 +92,28 @@ def update_lead(lead_id: UUID) -> Response:
     """
     lead = leads.update(g.client_id, str(lead_id), load(LeadPatch))
     return success(lead=instance(LeadResponse).dump(lead))
+
+
+@api.delete("/leads/<uuid:lead_id>")
+@answers(200, LeadErased, query=Query, raises=(LeadNotFound,))
+def erase_lead(lead_id: UUID) -> Response:
+    """Erase a lead with everything that is stored about it, for ever.
+
+    Its meetings, notes, history and receipts are deleted in one transaction, with its feeds and the
+    stored responses about it. Its external ids are free again, but webhooks of its bookings are
+    ignored for as long as receipts are kept.
+    """
+    load_query(Query)
+    keep_days = current_app.config["SETTINGS"].receipt_days
+    return success(erased=erasure.erase(g.client_id, str(lead_id), keep_days))
+
+
+@api.get("/leads/<uuid:lead_id>/export")
+@answers(200, LeadExport, query=Query, raises=(LeadNotFound,))
+def export_lead(lead_id: UUID) -> Response:
+    """Return everything that is stored about a lead, as it is at one moment."""
+    load_query(Query)
+    return export(personal_data.export(g.client_id, str(lead_id)))
 
 
 @api.get("/leads/<uuid:lead_id>/history")

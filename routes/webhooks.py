@@ -17,6 +17,7 @@ from webhook_schemas import (
     DeliveryItem,
     DeliveryPage,
     DeliveryQueued,
+    DeliveryTested,
     Redelivering,
     RedeliverRequest,
     TestEvent,
@@ -94,7 +95,7 @@ def rotate_webhook_secret(webhook_id: UUID) -> Response:
 
 
 @api.post("/webhooks/<uuid:webhook_id>/test")
-@answers(200, DeliveryQueued, body=TestEvent, raises=(WebhookNotFound,))
+@answers(200, DeliveryTested, body=TestEvent, raises=(WebhookNotFound,))
 def test_webhook(webhook_id: UUID) -> Response:
     """Send a sample event, ahead of all others, and wait up to 20 seconds for the result.
 

@@ -191,6 +191,27 @@ class TooManyWebhooks(ServiceError):
         super().__init__(f"You have {most} webhooks, the most there may be. Delete one first.")
 
 
+class IdempotencyKeyReused(ServiceError):
+    """The `Idempotency-Key` was sent before with another path, query or body."""
+
+    status, code, title = 409, "idempotency_key_reused", "Idempotency key reused"
+
+    def __init__(self) -> None:
+        super().__init__("The Idempotency-Key was sent before with another request.")
+
+
+class IdempotencyKeyInProgress(ServiceError):
+    """The first request with the `Idempotency-Key` has not ended yet."""
+
+    status, code, title = 409, "idempotency_key_in_progress", "Idempotency key in progress"
+    retry_after_seconds = 1
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first request with the Idempotency-Key is still in progress. Please try again."
+        )
+
+
 class PayloadTooLarge(ServiceError):
     """The body is larger than the limit."""
 

@@ -14,9 +14,9 @@ from database.queries import among, compiled
 from decoding import decode_json
 from models import Receipt, Source, new_id
 from scheduling import in_turns
-from services import receipts, waiting
+from services import erased_events, receipts, waiting
 from services.errors import InvalidSignature, ReceiptNotFound, TryAgainLater, Unavailable
-from services.processing import Item, Processing
+from services.processing import UNKEPT, Item, Processing
 from services.providers import PROVIDERS
 from services.providers.events import Event
 from services.waiting import Pair
@@ -59,6 +59,7 @@ def receive(source: Source, payload_text: str, payload: Any, keep_days: int) -> 
     """
     client_id = source.client_id
     receipts.prune_if_due(client_id, keep_days)
+    erased_events.prune_if_due(client_id)
     item = _new_item(source, payload_text, payload)
     [receipt] = _receive_together(client_id, [item])
     return receipt
@@ -89,6 +90,7 @@ def _read(source: Source, payload: Any) -> Event:
 
 @transaction
 def _receive(client_id: str, items: list[Item]) -> list[Receipt]:
+    db.lock_client(client_id, shared=True)
     processing = Processing(client_id)
     processing.run(items)
     receipts.insert([item.receipt for item in items])
@@ -147,13 +149,15 @@ def retry_many(client_id: str, query: dict[str, Any]) -> tuple[dict[str, int], i
 
 @transaction
 def _retry(client_id: str, ids: list[str]) -> list[Receipt]:
+    db.lock_client(client_id, shared=True)
     locked = receipts.receipts_locked(client_id=client_id, ids=ids)
-    again = [receipt for receipt in locked if receipt.outcome not in SUCCEEDED]
+    failed = [receipt for receipt in locked if receipt.outcome not in SUCCEEDED]
+    again = [receipt for receipt in failed if receipt.payload != UNKEPT]
     processing = Processing(client_id)
     processing.run(_stored_items(client_id, again))
     receipts.update_rows(again)
     _release(processing)
-    return [receipt if receipt in again else _as_unchanged(receipt) for receipt in locked]
+    return [receipt if receipt in failed else _as_unchanged(receipt) for receipt in locked]
 
 
 def _as_unchanged(receipt: Receipt) -> Receipt:

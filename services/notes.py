@@ -34,7 +34,7 @@ update_rows = Update(
 )
 
 
-def _with_meeting() -> Any:
+def with_meeting() -> Any:
     """Select notes, each with the lead of its meeting."""
     return MeetingNote.select(*MeetingNote._meta.sorted_fields, Meeting.id, Meeting.lead).join(
         Meeting
@@ -42,7 +42,7 @@ def _with_meeting() -> Any:
 
 
 def _by_tool(client_id: Any, provider: Any, external_meeting_id: Any) -> Any:
-    return _with_meeting().where(
+    return with_meeting().where(
         MeetingNote.external_meeting_id == external_meeting_id,
         MeetingNote.client == client_id,
         MeetingNote.provider == provider,
@@ -181,7 +181,7 @@ def list_of_meeting(
 def _page(after_cursor: bool) -> Compiled:
     def build(client_id: Any, meeting_id: Any, limit: Any, **cursor: Any) -> Any:
         key = MeetingNote.created_at, MeetingNote.id
-        query = _with_meeting().where(
+        query = with_meeting().where(
             checked(MeetingNote.client == client_id), MeetingNote.meeting == meeting_id
         )
         if after_cursor:

@@ -6,7 +6,16 @@ from typing import Any
 
 from database import db
 from models import Meeting, Receipt, Source
-from services import bookings, external_events, leads, meeting_types, outcomes, payloads, users
+from services import (
+    bookings,
+    erased_events,
+    external_events,
+    leads,
+    meeting_types,
+    outcomes,
+    payloads,
+    users,
+)
 from services.errors import InvalidTransition, LeadNotFound, ServiceError
 from services.providers.events import Event
 from services.results import Details, Loaded, Result, RowResult
@@ -36,6 +45,10 @@ UNKNOWN_BOOKING = (
     "The booking is not known yet, and the event lacks what is needed to log it; it is processed"
     " again when the booking is logged."
 )
+ERASED = "The booking belonged to a lead that was erased; what arrived was not kept."
+UNKEPT = "null"  # the payload of such a receipt
+# What a receipt says about a lead and its booking.
+NAMES = ("lead_email", "email_key", "event_provider", "external_event_id", "previous_event_id")
 
 
 class Item:
@@ -108,6 +121,12 @@ class Item:
             }
         )
 
+    def forget(self) -> None:
+        """Ignore it, and keep nothing of what it says."""
+        self.repairs = {}
+        self.settle("ignored", message=ERASED)
+        self.receipt.set_all({**dict.fromkeys(NAMES), "payload": UNKEPT})
+
     def refuse(self, error: ServiceError, field: str, meeting: Meeting | None = None) -> None:
         """Refuse it for an error of a service, which concerns a field unless it has details."""
         details = error.details or {field: [error.message]}
@@ -128,6 +147,7 @@ class Processing:
 
     def run(self, items: list[Item]) -> None:
         """Apply what the payloads report, and set the outcomes on the receipts."""
+        items = self._ignore_erased(items)
         self._leave_out_unknown(items)
         self._lock_unknown_emails(items)
         for is_booking, group in groupby(items, key=lambda item: item.is_booking):
@@ -139,6 +159,24 @@ class Processing:
             else:
                 for item in members:
                     self._process(item)
+
+    def _ignore_erased(self, items: list[Item]) -> list[Item]:
+        """Ignore what is about an erased booking; returns the other items.
+
+        A new id of such a booking is erased with the others.
+        """
+        erased = erased_events.find(self.client_id, {pair for item in items for pair in item.pairs})
+        if not erased:
+            return items
+        left = []
+        for item in items:
+            found = [erased[pair] for pair in item.pairs if pair in erased]
+            if found:
+                erased_events.add(self.client_id, item.pairs, found[0].expires_at)
+                item.forget()
+            else:
+                left.append(item)
+        return left
 
     def _leave_out_unknown(self, items: list[Item]) -> None:
         """Leave out hosts and meeting types that the client does not have."""

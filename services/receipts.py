@@ -1,12 +1,12 @@
 """Receipts: what arrived at the sources, and what became of it."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from peewee import Tuple
 
-from database import selected, transaction
+from database import transaction
 from database.queries import (
     Compiled,
     Insert,
@@ -20,22 +20,19 @@ from database.queries import (
     write_instant,
 )
 from models import LATEST_RECEIVED, Receipt
-from services import clients
+from services import clients, pruning
 from services.errors import ReceiptNotFound
 from services.waiting import Pair
 from times import utc_now
 
 Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
 KEPT_LONGER = ("unmatched", "refused")  # twice as long as others
-PRUNE_ROWS = 1000  # deleted by one statement: about 20 ms
-PRUNE_PAUSE = timedelta(minutes=1)  # in each process, between two looks for old receipts
 LISTED = [field for field in Receipt._meta.sorted_fields if field is not Receipt.payload]
 
 insert = Insert(Receipt)
 update_rows = Update(
     Receipt, fixed={"id", "client", "source", "provider", "payload", "received_at"}
 )
-pruned_at: dict[Any, datetime] = {}  # by database and client: when this process last pruned
 
 
 def _waiting(column: Any) -> Compiled:
@@ -64,6 +61,59 @@ def receipts_locked(client_id: Any, ids: Any) -> Any:
     """Return the client's receipts with any of these ids, oldest first, locked."""
     query = Receipt.select().where(among(Receipt.id, ids), checked(Receipt.client == client_id))
     return locking(query.order_by(Receipt.received_at, Receipt.id))
+
+
+def _about(*conditions: Any) -> Any:
+    """Select the receipts, without payloads, that meet conditions."""
+    return Receipt.select(*LISTED).where(*conditions)
+
+
+@compiled
+def receipts_of_lead(client_id: Any, lead_id: Any) -> Any:
+    """Return the receipts that say that they are about a lead."""
+    return _about(Receipt.lead == lead_id, checked(Receipt.client == client_id))
+
+
+def _without_lead(column: Any) -> Compiled:
+    """Make a query for the receipts that name no lead, with one of some values in a column."""
+    return Compiled(
+        lambda client_id, values: _about(
+            among(column, values), Receipt.lead.is_null(), checked(Receipt.client == client_id)
+        )
+    )
+
+
+without_lead_by_email = _without_lead(Receipt.email_key)
+without_lead_by_event = _without_lead(Receipt.external_event_id)
+without_lead_by_previous_event = _without_lead(Receipt.previous_event_id)
+
+
+@compiled
+def receipts_by_id(client_id: Any, ids: Any) -> Any:
+    """Return the client's receipts with any of these ids, oldest first, with their payloads."""
+    query = Receipt.select().where(among(Receipt.id, ids), checked(Receipt.client == client_id))
+    return query.order_by(Receipt.received_at, Receipt.id)
+
+
+def find_all(client_id: str, ids: list[str]) -> list[Receipt]:
+    """Return the client's receipts with any of the ids, oldest first, with their payloads."""
+    return receipts_by_id(client_id=client_id, ids=ids)
+
+
+def list_about(
+    client_id: str, lead_id: str | None, email_keys: Iterable[str], pairs: Iterable[Pair]
+) -> list[Receipt]:
+    """Return the receipts of a lead, and those without a lead that have an email or a pair."""
+    found = receipts_of_lead(client_id=client_id, lead_id=lead_id) if lead_id else []
+    if emails := sorted(email_keys):
+        found += without_lead_by_email(client_id=client_id, values=emails)
+    wanted = set(pairs)
+    if event_ids := sorted({event_id for _, event_id in wanted}):
+        for query in (without_lead_by_event, without_lead_by_previous_event):
+            for receipt in query(client_id=client_id, values=event_ids):
+                if wanted.intersection(pairs_of(receipt)):
+                    found.append(receipt)
+    return found
 
 
 def find(client_id: str, receipt_id: str) -> Receipt:
@@ -157,11 +207,8 @@ def _conditions(client_id: str, query: dict[str, Any]) -> list[Any]:
 
 def prune_if_due(client_id: str, keep_days: int) -> None:
     """Delete some of the client's old receipts, at most once a minute in each process."""
-    now, key = utc_now(), (selected.get().database, client_id)
-    if key in pruned_at and abs(now - pruned_at[key]) < PRUNE_PAUSE:
-        return
-    pruned_at[key] = now
-    _delete_old(client_id, keep_days)
+    if pruning.is_due("receipts", client_id):
+        _delete_old(client_id, keep_days)
 
 
 def prune(keep_days: int) -> int:
@@ -187,7 +234,7 @@ def _delete_old(client_id: str, keep_days: int) -> int:
             Receipt.outcome.not_in(KEPT_LONGER) | (Receipt.received_at < now - 2 * kept),
         )
         .order_by(Receipt.received_at)
-        .limit(PRUNE_ROWS)
+        .limit(pruning.PRUNE_ROWS)
     )
     deleted: int = Receipt.delete().where(Receipt.id.in_(old)).execute()
     return deleted

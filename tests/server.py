@@ -106,12 +106,19 @@ class Server:
         return self
 
     def call(
-        self, method: str, path: str, body: Any = None, key: str = "", timeout: float = 30
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        key: str = "",
+        headers: dict[str, str] | None = None,
+        timeout: float = 30,
     ) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         try:
-            connection.request(method, path, data, {"X-API-Key": key} if key else {})
+            own = {"X-API-Key": key} if key else {}
+            connection.request(method, path, data, own | (headers or {}))
             response = connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         finally:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from database import transaction
 from database.group_commit import GroupCommit
 from database.pool import PoolTimeout
 from services.errors import LeadNotFound
@@ -123,3 +124,26 @@ def test_calls_go_on_after_a_failure():
 
     assert (first, second) == ([ValueError], [["bb"]])
     assert work.run._queues == {}
+
+
+def test_a_call_within_a_transaction_runs_alone_and_does_not_wait_for_others():
+    """What it writes must commit with that transaction, and nothing of others with it."""
+    work, results = Work(followers=1), []
+
+    @transaction
+    def call():
+        results.append(work.run("client", [7]))
+
+    waits = threading.Thread(target=work.run, args=("client", [1]))
+    follows = threading.Thread(target=work.run, args=("client", [2]))
+    waits.start()
+    while not work.groups:
+        time.sleep(0.001)
+    call()
+    assert work.queued == 0
+    follows.start()
+    waits.join(10)
+    follows.join(10)
+
+    assert results == [[14]]
+    assert work.groups == [("client", [1]), ("client", [7]), ("client", [2])]

@@ -5,9 +5,11 @@ import json
 import re
 import shlex
 import sqlite3
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 from conftest import hold_write_lock
@@ -107,13 +109,20 @@ class Conversation:
 
 
 @contextmanager
-def broken(database_url, code):
-    """Make the service fail with this code inside the block, if a request alone cannot."""
-    file = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
+def broken(server, code, send):
+    """Make the service fail with this code inside the block, if only its state can cause it.
+
+    `send` sends the request of the block.
+    """
+    file = sqlite3.connect(server.database_url.removeprefix("sqlite:///"), isolation_level=None)
     if code == "internal_error":  # metadata that is not JSON, which the service never writes
         file.execute("UPDATE leads SET metadata = '{' || metadata")
         yield
         file.execute("UPDATE leads SET metadata = substr(metadata, 2)")
+    elif code == "read_only_key":
+        file.execute("UPDATE api_keys SET read_only = 1")
+        yield
+        file.execute("UPDATE api_keys SET read_only = 0")
     elif code == "too_many_webhooks":  # copies of the one that the page makes
         rows = file.execute("SELECT * FROM webhooks").fetchall()
         for number in range(19):
@@ -121,8 +130,15 @@ def broken(database_url, code):
             file.execute(f"INSERT INTO webhooks VALUES ({places})", (f"copy-{number}", *rest))
         yield
         file.execute("DELETE FROM webhooks WHERE id LIKE 'copy-%'")
+    elif code == "idempotency_key_in_progress":
+        lock, first = hold_write_lock("sqlite", server.database_url), threading.Thread(target=send)
+        first.start()
+        time.sleep(0.2)  # the second request comes while the first waits for the lock
+        yield
+        first.join()
+        lock.close()
     elif code == "unavailable":
-        lock = hold_write_lock("sqlite", database_url)
+        lock = hold_write_lock("sqlite", server.database_url)
         yield
         lock.close()
     else:
@@ -147,12 +163,14 @@ def check(printed, shown, real):
 def test_every_request_gets_the_response_shown(tmp_path):
     requests = re.findall(rf"^(?:[A-Z]+ /\S+ HTTP/1\.1$|curl .*{HOST})", PAGE, re.MULTILINE)
     assert len(EXCHANGES) == len(requests) > len(CODES)
-    with serving_demo(tmp_path, DB_TIMEOUT_SECONDS="0.5", LOG_LEVEL="INFO") as (server, demo):
+    settings = {"DB_TIMEOUT_SECONDS": "0.5", "LOG_LEVEL": "INFO", "WEB_CONCURRENCY": "1"}
+    with serving_demo(tmp_path, **settings) as (server, demo):
         conversation = Conversation(server, demo["api_key"])
         for request, answer in EXCHANGES:
             printed, shown = as_http(request), parse(answer)
-            with broken(server.database_url, shown[2].get("code")):
-                real = conversation.send(printed)
+            send = partial(conversation.send, printed)
+            with broken(server, shown[2].get("code"), send):
+                real = send()
             check(printed, shown, real)
             conversation.learn(printed, shown[2], real[2])
 

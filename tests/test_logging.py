@@ -21,7 +21,8 @@ def test_a_request_is_logged_as_one_line(api, lines):
     [record] = lines.records
     line = TextFormatter().format(record)
     request_id = answer.headers["X-Request-Id"]
-    assert f"INFO request_id={request_id} client_id={api.client_id} method=GET" in line
+    who = f"request_id={request_id} client_id={api.client_id} address=127.0.0.1"
+    assert f"INFO {who} method=GET" in line
     assert "path=/api/public/leads status=200 milliseconds=" in line
 
 
@@ -34,12 +35,60 @@ def test_the_json_format_logs_an_object(api, lines):
         "level",
         "request_id",
         "client_id",
+        "address",
         "method",
         "path",
         "status",
         "milliseconds",
     ]
     assert line["time"].endswith("Z")
+
+
+def last_line(lines):
+    return TextFormatter().format(lines.records[-1])
+
+
+def test_an_error_is_logged_with_its_code(api, lines):
+    api.get("/leads/0198c0de-0000-7000-8000-000000000000")
+
+    assert " status=404 code=lead_not_found milliseconds=" in last_line(lines)
+
+
+def test_a_validation_error_is_logged_with_the_names_of_the_wrong_fields(api, lead, lines):
+    api.post("/meetings?statsu=tony", json=booking(ends_at="tony", additional_attendees=[{}]))
+
+    fields = "statsu,ends_at,additional_attendees"
+    assert f" status=400 code=validation_error fields={fields} milliseconds=" in last_line(lines)
+    assert "tony" not in last_line(lines)
+    line = json.loads(JsonFormatter().format(lines.records[-1]))
+    assert (line["code"], line["fields"]) == ("validation_error", fields)
+
+
+@pytest.mark.parametrize(
+    "name", ["tony@stark.com", "nxr_live_abc", "a b", "x\nINFO forged", "+1 212", "x" * 41, "é", ""]
+)
+def test_the_name_of_a_field_that_could_be_a_value_is_masked(api, lines, name):
+    api.post("/meetings", json={name: 1})
+
+    fields = next(word for word in last_line(lines).split() if word.startswith("fields="))
+    assert fields.endswith(",*") or ",*," in fields
+    assert not name or name not in last_line(lines)
+
+
+def test_at_most_ten_names_are_logged(api, lines):
+    api.post("/meetings", json={f"field_{chr(97 + n)}": 1 for n in range(20)})
+
+    fields = next(word for word in last_line(lines).split() if word.startswith("fields="))
+    assert fields.count(",") == 10
+    assert fields.endswith(",+14")  # the unknown fields and four required ones
+
+
+def test_the_caller_of_an_unknown_path_is_logged_too(app, lines):
+    app.test_client().get("/nope", environ_base={"REMOTE_ADDR": "2001:db8::1"})
+
+    assert " address=2001:db8::1 method=GET path=/nope status=404 code=not_found" in last_line(
+        lines
+    )
 
 
 def test_keys_emails_and_bodies_are_never_logged(api, lead, lines):

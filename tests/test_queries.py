@@ -7,10 +7,25 @@ from datetime import timedelta
 import pytest
 from conftest import booking, using
 
+import database
 from database import db
 from database.queries import Compiled
-from models import Activity, ExternalEvent, Meeting, MeetingNote, new_id
-from services import bookings, clients, external_events, leads, meetings, notes, timeline, users
+from models import Activity, ExternalEvent, Lead, Meeting, MeetingNote, new_id
+from services import (
+    bookings,
+    clients,
+    erased_events,
+    erasure,
+    external_events,
+    idempotency,
+    leads,
+    meetings,
+    notes,
+    personal_data,
+    receipts,
+    timeline,
+    users,
+)
 from services.results import Loaded
 from times import utc_now
 
@@ -148,6 +163,11 @@ def explain(kind, app, database_url):
         "most": 1,
         "ids": [new_id()] * 9,
         "event_ids": ["a"] * 9,
+        "meeting_ids": [meeting.id] * 9,
+        "values": [meeting.id] * 9,
+        "pair_hashes": ["a"] * 9,
+        "key": "a",
+        **dict.fromkeys(("status", "body", "location", "subject_id", "created_at")),
         "external_ids": ["a"] * 9,
         "host_email": "host@example.com",
         "external_calendar_provider": "ghl",
@@ -309,6 +329,57 @@ class TestPlans:
             index = index.removeprefix(PRIMARY) + "_pkey"
         assert index in plan, plan
         assert not re.search(WHOLE_TABLE, plan), plan
+
+    @pytest.mark.parametrize(
+        ("query", "index"),
+        [
+            (personal_data.meetings_of_lead, "meetings_lead_id_starts_at_id"),
+            (personal_data.email_changes_of_lead, "activities_lead_id_id"),
+            (personal_data.pairs_of_meetings, "external_events_meeting_id"),
+            (personal_data.notes_of_meetings, "meeting_notes_meeting_id_created_at_id"),
+            (receipts.receipts_of_lead, "receipts_of_lead"),
+            (receipts.without_lead_by_email, "receipts_email_key_client_id_received_at_id"),
+            (receipts.without_lead_by_event, "receipts_without_lead_external_event_id"),
+            (receipts.without_lead_by_previous_event, "receipts_without_lead_previous_event_id"),
+            (erasure.meetings_to_erase, "meetings_lead_id_starts_at_id"),
+            (erasure.delete_answers, "idempotency_keys_subject"),
+            (erasure.delete_events, "external_events_meeting_id"),
+            (erasure.delete_notes, "meeting_notes_meeting_id_created_at_id"),
+            (erasure.delete_activities, "activities_lead_id_id"),
+            (erasure.delete_feeds, "feeds_lead_id"),
+            (erasure.delete_meetings, PRIMARY + "meetings"),
+            (erased_events.erased_events, PRIMARY + "erased_events"),
+            (idempotency.key_by_name, PRIMARY + "idempotency_keys"),
+            (idempotency.complete, PRIMARY + "idempotency_keys"),
+        ],
+        ids=lambda value: getattr(value, "__name__", value),
+    )
+    def test_an_erasure_and_an_idempotency_key_find_their_rows_by_an_index(
+        self, explain, kind, query, index
+    ):
+        """Also in tables that are small here, which PostgreSQL would read whole."""
+        if kind == "postgresql":
+            db.execute_sql("SET enable_seqscan = off")
+            index = index.replace(PRIMARY, "") + "_pkey" if PRIMARY in index else index
+        plan = explain(query)
+
+        assert index in plan, plan
+        assert not re.search(r"Seq Scan|SCAN (?!json_each)", plan), plan
+        if kind == "postgresql":
+            db.execute_sql("RESET enable_seqscan")
+            database.release()
+
+    @pytest.mark.parametrize(
+        "key",
+        [key for deleted in (Lead, Meeting) for key in deleted._meta.backrefs],
+        ids=lambda key: f"{key.model.__name__}.{key.name}",
+    )
+    def test_the_rows_that_refer_to_a_deleted_one_are_found_by_an_index(self, app, key):
+        """The database looks for them whenever a lead or a meeting is deleted."""
+        indexed = {index.columns[0] for index in db.get_indexes(key.model._meta.table_name)}
+        database.release()
+
+        assert key.column_name in indexed
 
     @pytest.mark.parametrize(
         "query",

@@ -8,7 +8,7 @@ from freezegun import freeze_time
 from hooks import Hook, calendly
 
 from models import Receipt
-from services import receipts
+from services import pruning, receipts
 
 START = "2026-03-02T12:00:00Z"
 
@@ -205,7 +205,7 @@ class TestPruning:
         assert found(api) == found(stranger) == []
 
     def test_it_deletes_more_than_one_statement_does(self, api, hook, monkeypatch):
-        monkeypatch.setattr(receipts, "PRUNE_ROWS", 2)
+        monkeypatch.setattr(pruning, "PRUNE_ROWS", 2)
         with freeze_time(START):
             for number in range(5):
                 hook.receive(calendly(invitee=f"{number}"))

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from flask import Flask, Response, g, request
@@ -13,10 +14,18 @@ from werkzeug.http import HTTP_STATUS_CODES
 from bases import ResponseSchema
 from fields import write_cursor
 from models import SHOWN_STATUSES, Receipt
-from schemas import PAIR, MeetingItem, ReceiptResponse
+from schemas import (
+    PAIR,
+    ActivityResponse,
+    LeadResponse,
+    MeetingItem,
+    MeetingNoteResponse,
+    ReceiptResponse,
+)
 from services import health
 from services.deliveries import payload_of
 from services.errors import ServiceError
+from services.personal_data import PersonalData
 from services.results import RowResult
 from times import format_instant
 from web.addresses import location
@@ -117,13 +126,30 @@ def page(
     noun: str, schema: type[ResponseSchema], query: dict[str, Any], rows: list[Any], next_key: Any
 ) -> Response:
     """Respond with a page of rows under a noun; `next_key` is None on the last page."""
+    cursor = write_cursor(next_key)
     pagination = {
         "limit": query["limit"],
         "has_more": next_key is not None,
-        "next_cursor": write_cursor(next_key),
+        "next_cursor": cursor,
     }
-    shown = instance(schema).dump(rows, many=True)
-    return success(**{noun: shown}, pagination=pagination)
+    response = success(**{noun: instance(schema).dump(rows, many=True)}, pagination=pagination)
+    return response if cursor is None else _with_next(response, cursor=cursor)
+
+
+def numbered_page(
+    noun: str, schema: type[ResponseSchema], query: dict[str, Any], rows: list[Any], has_more: bool
+) -> Response:
+    """Respond with a page, by its number, of rows under a noun."""
+    pagination = {"page": query["page"], "limit": query["limit"], "has_more": has_more}
+    response = success(**{noun: instance(schema).dump(rows, many=True)}, pagination=pagination)
+    return _with_next(response, page=query["page"] + 1) if has_more else response
+
+
+def _with_next(response: Response, **parameters: Any) -> Response:
+    """Add the address of the next page: the request's own, with some parameters replaced."""
+    given = {name: values[-1] for name, values in request.args.lists()}
+    response.headers["Link"] = f'<{request.path}?{urlencode(given | parameters)}>; rel="next"'
+    return response
 
 
 def with_secret(status: int, webhook: Any, secret: str, schema: type[ResponseSchema]) -> Response:
@@ -145,8 +171,23 @@ def delivery_details(delivery: Any) -> Response:
 
 def receipt_with_payload(receipt: Receipt) -> Response:
     """Respond with a receipt and its payload, embedded as it was sent."""
+    return success(receipt=_with_payload(receipt))
+
+
+def _with_payload(receipt: Receipt) -> dict[str, Any]:
     shown = instance(ReceiptResponse).dump(receipt)
-    return success(receipt={**shown, "payload": orjson.Fragment(receipt.payload)})
+    return {**shown, "payload": orjson.Fragment(receipt.payload)}
+
+
+def export(data: PersonalData) -> Response:
+    """Respond with everything that is stored about a lead."""
+    return success(
+        lead=instance(LeadResponse).dump(data.lead),
+        meetings=instance(MeetingItem).dump(data.meetings, many=True),
+        history=instance(ActivityResponse).dump(data.activities, many=True),
+        notes=instance(MeetingNoteResponse).dump(data.notes, many=True),
+        receipts=[_with_payload(receipt) for receipt in data.receipts],
+    )
 
 
 def booking_remarks(booking: Mapping[str, Any], result: RowResult) -> dict[str, Any]:
@@ -229,7 +270,7 @@ def refuse(
     "request_id": …}`. Only validation errors have `details`: field → sentences. An error that
     passes by itself has the header `Retry-After`.
     """
-    g.code = described["code"]
+    g.code, g.wrong_fields = described["code"], described.get("details")
     response = write_json(status, {"success": False, **described, "request_id": g.request_id})
     if retry_after_seconds is not None:
         response.headers["Retry-After"] = str(retry_after_seconds)

@@ -5,7 +5,7 @@ import json
 from functools import cache
 from typing import Any, NamedTuple
 
-from flask import request
+from flask import g, request
 
 from bases import OptionalRequest, Query, Request
 from decoding import decode_json
@@ -84,11 +84,14 @@ def load_query(schema: type[Query]) -> dict[str, Any]:
 
 
 def _load_query(schema: type[Query]) -> Loaded:
-    if not request.query_string:  # reading it takes time, and most requests have none
-        return load_object(instance(schema), {})
-    given: dict[str, Any] = {name: values[-1] for name, values in request.args.lists()}
-    given.pop("verbose", None)  # Nexor callers send it
-    return load_object(instance(schema), given)
+    """Load the query; the faults of the headers are among its own."""
+    given: dict[str, Any] = {}
+    if request.query_string:  # reading it takes time, and most requests have none
+        given = {name: values[-1] for name, values in request.args.lists()}
+        given.pop("verbose", None)  # Nexor callers send it
+    loaded = load_object(instance(schema), given)
+    wrong_headers = g.get("wrong_headers")
+    return Loaded(loaded.valid, wrong_headers | loaded.wrong) if wrong_headers else loaded
 
 
 def parse_json(raw: bytes) -> Any:
@@ -123,12 +126,16 @@ def read_body(limit: int, array_limit: int = 0) -> bytes:
             raw += chunk
     except Exception as error:  # broken chunks, a reset: each server has its own exceptions
         raise InvalidJson(NOT_WHOLE) from error
-    is_array = raw.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
-    if len(raw) > (longest if is_array else limit):
+    if len(raw) > (longest if is_array(raw) else limit):
         raise PayloadTooLarge(limit)
     if length is not None and len(raw) < length:
         raise InvalidJson(NOT_WHOLE)
     return raw
+
+
+def is_array(raw: bytes) -> bool:
+    """Return whether a body, if it is JSON at all, is an array."""
+    return raw.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
 
 
 def _why_not_json(raw: bytes, error: Exception) -> str:

@@ -23,6 +23,11 @@ class Described:
     has_location: bool  # whether the response has the address of the row
     raises: tuple[type[ServiceError], ...]  # its own errors; all routes share some more
 
+    @property
+    def unrepeatable(self) -> str:
+        """Why a POST is refused with an `Idempotency-Key`; empty if it is not."""
+        return self.answer.UNREPEATABLE if self.answer else ""
+
 
 def answers(
     statuses: int | dict[int, str],

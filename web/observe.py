@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from flask import Flask, Response, current_app, g, request
 
-from config.logging import RequestLine, mask_path
+from config.logging import RequestLine, list_fields, mask_path
 from services.errors import ServiceError
 from services.results import RowResult
 from web.body import Rows
@@ -39,11 +39,16 @@ def end_request(response: Response) -> Response:
         line = RequestLine(
             request_id=g.request_id,
             client_id=g.get("client_id"),
+            address=request.remote_addr,
             method=request.method,
             path=mask_path(request.path),
             status=response.status_code,
-            milliseconds=round((time.perf_counter() - g.began_at) * 1000, 1),
         )
+        if code := g.get("code"):
+            line["code"] = code
+        if wrong_fields := g.get("wrong_fields"):
+            line["fields"] = list_fields(wrong_fields)
+        line["milliseconds"] = round((time.perf_counter() - g.began_at) * 1000, 1)
         log.info(line)
     return response
 

@@ -30,12 +30,14 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     name, inner = event_name(payload.get("triggerEvent")), payload.get("payload")
     body = inner if isinstance(inner, dict) else payload  # a flattened payload
     action, details = _action(name, body)
+    booking = {**_booking(name, body), "external_calendar_provider": source.event_provider}
     if name == "BOOKING_CANCELLED" and flag(body.get("requestReschedule")):
-        return Event(name, "ignore", message="only says that the host asks for another time.")
+        message = "only says that the host asks for another time."
+        return Event(name, "ignore", booking, message=message)
     return Event(
         name=name,
         action=action,
-        booking={**_booking(name, body), "external_calendar_provider": source.event_provider},
+        booking=booking,
         timezone=source.timezone,
         reason=body.get(REASONS.get(name or "", "")),
         at=payload.get("createdAt"),

@@ -41,13 +41,14 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     """Return what a payload reports about a booking."""
     name, invitee = event_name(payload.get("event")), _invitee(payload.get("payload"))
     action: Action = ACTIONS.get(name, "ignore") if name else "refuse"
+    booking = {**_booking(invitee), "external_calendar_provider": source.event_provider}
     if action == "cancel" and flag(invitee.get("rescheduled")):
         message = "belongs to a move, which the new booking reports."
-        return Event(name, "ignore", message=message)
+        return Event(name, "ignore", booking, message=message)
     return Event(
         name=name,
         action=action,
-        booking={**_booking(invitee), "external_calendar_provider": source.event_provider},
+        booking=booking,
         timezone=source.timezone,
         reason=find(invitee, "cancellation", "reason"),
         at=payload.get("created_at"),
