@@ -158,7 +158,7 @@ def test_a_host_that_cannot_be_bound_stops_the_start_and_is_named(host):
     assert "HOST" in line
 
 
-@pytest.mark.parametrize("path", ["/dev/null/state", str(ROOT / "README.md")])
+@pytest.mark.parametrize("path", ["/dev/null/state", str(ROOT / "README.md"), "/proc/self"])
 def test_a_state_folder_that_cannot_be_written_stops_the_start(tmp_path, path):
     [line] = start(["config.serve"], STATE_DIR=path, DATABASE_URL=f"sqlite:///{tmp_path / 'x.db'}")
 
