@@ -350,3 +350,29 @@ def test_the_migration_keeps_the_history_as_it_was(empty_databases):
         assert len(before) == 2
         api.post("/meetings", json=booking(title="Later"))
         assert len(api.history(lead)) == 3
+
+
+class TestWebhooks:
+    def test_deliveries_about_the_lead_are_erased_and_the_erasure_is_reported(self, api, person):
+        webhook = api.post("/webhooks", json={"url": "https://8.8.8.8/"}).json["webhook"]
+        log = f"/webhooks/{webhook['id']}/deliveries"
+        api.patch(f"/leads/{person['id']}", json={"company": "Oscorp"})
+        other = api.new_lead(first_name="Other")
+        assert len(api.get(log).json["deliveries"]) == 2
+
+        api.delete(f"/leads/{person['id']}")
+
+        erased, created = api.get(log).json["deliveries"]
+        assert (created["event_type"], created["lead_id"]) == ("lead.created", other["id"])
+        assert (erased["event_type"], erased["lead_id"]) == ("lead.erased", person["id"])
+        payload = api.get(f"{log}/{erased['id']}").json["delivery"]["payload"]
+        assert payload["data"]["lead"] == {"id": person["id"]}
+        assert payload["data"]["changes"] is None
+
+    def test_a_webhook_that_does_not_want_it_is_not_told(self, api, person):
+        wanted = {"url": "https://8.8.8.8/", "events": ["meeting.cancelled"]}
+        webhook = api.post("/webhooks", json=wanted).json["webhook"]
+
+        api.delete(f"/leads/{person['id']}")
+
+        assert api.get(f"/webhooks/{webhook['id']}/deliveries").json["deliveries"] == []
