@@ -213,6 +213,7 @@ class TestArrays:
 
     def test_the_number_of_queries_does_not_grow_with_the_rows(self, api, count_queries):
         people = [{"first_name": f"L{n}", "email": f"{n}@b.co"} for n in range(100)]
+        api.get("/leads")  # the first use of a key on a day is stored
 
         with count_queries() as queries:
             api.post("/leads?match=email", json=people)

@@ -85,6 +85,7 @@ class TestLists:
 
     def test_the_number_of_queries_does_not_grow_with_the_receipts(self, api, hook, count_queries):
         hook.receive(calendly())
+        api.get("/receipts")  # the first use of a key on a day is stored
         with count_queries() as few:
             api.get("/receipts")
         for number in range(20):

@@ -43,7 +43,7 @@ def stored(key):
         )
     )
     database.release()
-    return sorted(row.id for row in meetings), sorted(row.meeting_id for row in scheduled)
+    return sorted(row.id for row in meetings), sorted(row.meeting for row in scheduled)
 
 
 def test_sixty_four_concurrent_identical_bookings_create_one_meeting(server, key):
