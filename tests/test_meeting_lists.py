@@ -290,7 +290,7 @@ def test_the_change_feed_holds_back_changes_behind_an_uncommitted_one(
 
     def insert_slowly(changes):
         insert(changes)
-        if changes.activities[0].meeting_id == slow["id"]:
+        if changes.activities[0].meeting == slow["id"]:
             written.set()
             commit.wait(5)
 
