@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from database import transaction
-from database.queries import Insert, among, compiled
+from database.queries import Insert, among, checked, compiled
 from models import ErasedEvent
 from services import clients, pruning
 from services.waiting import Pair
@@ -23,7 +23,7 @@ insert_unless_taken = Insert(ErasedEvent, unless_taken=True)
 def erased_events(client_id: Any, pair_hashes: Any) -> Any:
     """Return the client's erased events with any of these hashes."""
     return ErasedEvent.select().where(
-        among(ErasedEvent.pair_hash, pair_hashes), ErasedEvent.client == client_id
+        among(ErasedEvent.pair_hash, pair_hashes), checked(ErasedEvent.client == client_id)
     )
 
 

@@ -65,6 +65,8 @@ def before_call(context, case, kwargs):
     """Normalize each request, and correct those that only the schema considers valid."""
     if case.meta is None:
         return
+    if isinstance(case.body, list) and case.headers:  # only a request with one object has a key
+        case.headers.pop("Idempotency-Key", None)
     if isinstance(case.body, dict | list):
         body = clean_value(case.body)
         for row in body if isinstance(body, list) else [body]:
@@ -75,6 +77,8 @@ def before_call(context, case, kwargs):
         case.query = query
     if case.meta.generation.mode.is_positive and "token" in (case.path_parameters or {}):
         case.path_parameters = {"token": FEED}
+    if case.path.endswith("/test"):  # it would wait 20 s for a sender, and none runs
+        case.path_parameters["webhook_id"] = UNKNOWN_ID
     if case.method in ("PATCH", "DELETE"):  # the requests below need this host and meeting type
         for name, value in case.path_parameters.items():
             if value in (HOST_ID, MEETING_TYPE):
@@ -106,6 +110,9 @@ def make_acceptable(row):
         row["mapping"] = MAPPING
     if component_validator("SourcePatch").is_valid(row):
         row.pop("mapping", None)
+    for name in ("WebhookRequest", "WebhookPatch"):
+        if component_validator(name).is_valid(row) and row.get("url"):
+            row["url"] = "https://8.8.8.8/"  # others may not resolve
     if not any(component_validator(name).is_valid(row) for name in CORRECTED):
         return
     known = {"host_email": HOST, "meeting_type_id": MEETING_TYPE, "lead_id": LEAD}

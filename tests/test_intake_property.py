@@ -174,14 +174,15 @@ def damage(payload, chooser):
 
 
 @pytest.mark.parametrize("provider", ["calendly", "calcom", "ghl", "generic"])
-def test_a_thousand_damaged_payloads_end_in_a_receipt_or_a_400(api, provider):
+def test_damaged_payloads_end_in_a_receipt_or_a_400(api, kind, provider):
+    """A thousand of each system; the code that reads them does not depend on the database."""
     mapping = {"mapping": MAPPING} if provider == "generic" else {}
     hook, chooser = Hook(api, provider, **mapping), random.Random(provider)
     files = sorted((PAYLOADS / provider).glob("*.json"))
     whole = [json.loads(file.read_text()) for file in files if file.name != "mapping.json"]
     received = 0
 
-    for _ in range(1000):
+    for _ in range(1000 if kind == "sqlite" else 200):
         answer = hook.post(damage(chooser.choice(whole), chooser))
         assert answer.status_code in (200, 400), answer.text
         if answer.status_code == 400:

@@ -259,7 +259,9 @@ class TestPlans:
         plan = explain(meetings._page(frozenset({"meeting_url", *bounds}), None, order, False))
 
         assert "meetings_client_id_starts_at_id" in plan, plan
-        assert not re.search(f"{WHOLE_TABLE}|Sort|TEMP B-TREE", plan), plan
+        # Between two bounds are few meetings, which PostgreSQL may sort once more.
+        sorting = "Sort|TEMP B-TREE" if len(bounds) == 1 else "TEMP B-TREE"
+        assert not re.search(f"{WHOLE_TABLE}|{sorting}", plan), plan
 
     @pytest.mark.parametrize(
         ("filters", "statuses", "index"),

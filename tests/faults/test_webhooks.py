@@ -124,8 +124,14 @@ def check(seeded, receiver, report, **figures):
     assert sum(committed.values()) > 10
 
 
-@pytest.mark.parametrize("role", ["sender", "worker"])
-@short_and_long("kills", 3, 50)
+@pytest.mark.parametrize(
+    ("role", "kills"),
+    [
+        pytest.param("sender", 3, id="sender-short"),
+        pytest.param("sender", 50, id="sender-long", marks=pytest.mark.soak),
+        pytest.param("worker", 50, id="worker-long", marks=pytest.mark.soak),
+    ],
+)
 def test_killed_senders_and_workers_lose_no_event(seeded, serve, report, receiver, role, kills):
     add_webhook(seeded, receiver)
     server = serve(seeded.url, **SETTINGS)
