@@ -18,11 +18,12 @@ run: .venv/installed  ## install, migrate, create the demo and serve
 serve:  ## only start the server
 	@$(QUIET) exec $(BIN)/python -m config.serve
 
-# Two processes, so that both cores work; the fault tests of PostgreSQL come last, those of the other first.
+# Two processes, so that both cores work. The second runs its fault tests last, the first its own first.
+SECOND := postgresql or test_property or generated_clients or test_bench
 test: .venv/installed-dev  ## run all tests, on SQLite and PostgreSQL; INSTALL=1 lets root install missing Debian packages
 	@mkdir -p var; export INSTALL=$(INSTALL); \
-	$(BIN)/python -m pytest -rs tests/test_*.py tests/faults -k postgresql >var/test-postgresql.log 2>&1 & second=$$!; \
-	$(BIN)/python -m pytest -rs -k "not postgresql"; first=$$?; \
+	$(BIN)/python -m pytest -rs tests/test_*.py tests/faults -k "$(SECOND)" >var/test-postgresql.log 2>&1 & second=$$!; \
+	$(BIN)/python -m pytest -rs -k "not ($(SECOND))"; first=$$?; \
 	wait $$second; second=$$?; cat var/test-postgresql.log; exit $$((first | second))
 
 soak: .venv/installed-dev  ## run the long fault tests, then SOAK_SECONDS (600 by default) of load
