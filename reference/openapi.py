@@ -59,7 +59,10 @@ send it again with the same key. It takes effect once, and both get the same res
 **Requests** have an id, which every response carries in `X-Request-Id`. Send an id of your own (up
 to 128 of `[A-Za-z0-9._-]`) to find the request in your logs and in ours.
 
-<details><summary><b>Errors</b> all have one form; programs read their <code>code</code>.</summary>
+**Errors** all have one form, and programs read their `code`. Those with the statuses 400, 401, 403,
+413, 500 and 503 are possible for every operation and are described only here.
+
+<details><summary>All errors</summary>
 
 | status | `code` | when |
 | --- | --- | --- |
@@ -154,13 +157,12 @@ OWN_REQUEST_ID: dict[str, Any] = {
     "description": "An id of your own for the request: up to 128 of `[A-Za-z0-9._-]`. Other text is"
     " ignored.",
     "schema": {"type": "string"},
-    "example": "make-4711",
 }
 IDEMPOTENCY_KEY: dict[str, Any] = {
     "description": "Makes the request safe to repeat. Sent again within 24 hours with the same key,"
     " path, query and body, it changes nothing and gets the same response. Not with an array.",
+    # Without an example, which a form would send with every request.
     "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
-    "example": "order-4711",
 }
 ICALENDAR = """\
 BEGIN:VCALENDAR\r

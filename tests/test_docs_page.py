@@ -1,6 +1,10 @@
 """The page at /docs works in a browser and loads only files of the service."""
 
+import json
+import os
 import re
+import shlex
+import subprocess
 
 import pytest
 from browser import chromium
@@ -26,15 +30,15 @@ def opened(demo, browser):
     """`opened(width)` opens the page; `opened.problems` lists console messages and failures."""
     pages_open = []
 
-    def open_page(width=1280):
+    def open_page(width=1280, link=""):
         page = browser.new_page(viewport={"width": width, "height": 900})
         pages_open.append(page)
         page.on("console", lambda message: open_page.problems.append(message.text))
         page.on("pageerror", lambda error: open_page.problems.append(str(error)))
         page.on("requestfailed", lambda request: open_page.problems.append(request.url))
         page.on("request", lambda request: open_page.requested.append(request.url))
-        page.goto(f"http://127.0.0.1:{demo[0].port}/docs")
-        page.wait_for_selector(".opblock")
+        page.goto(f"http://127.0.0.1:{demo[0].port}/docs{link}")
+        page.wait_for_selector(".opblock.is-open" if link else ".opblock")
         return page
 
     open_page.problems, open_page.requested = [], []
@@ -77,6 +81,74 @@ def test_the_try_it_out_button_logs_a_meeting(demo, opened):
     assert [meeting["title"] for meeting in meetings] == ["Discovery Call with Tony Stark"]
     assert meetings[0]["id"] in answer.inner_text()
     assert opened.problems == []
+
+
+RESCHEDULE = "#/A%20meeting's%20life/reschedule_meeting"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_deep_link_opens_an_operation_with_its_parameters_and_fields(opened, width):
+    page = opened(width, RESCHEDULE)
+
+    call = page.locator(".opblock.is-open")
+    names = call.locator("tr[data-param-name] .parameter__name").all_inner_texts()
+    assert [name.split()[0] for name in names] == ["meeting_id", "Idempotency-Key"]
+    rows = call.locator(".opblock-description tbody tr").all_inner_texts()
+    fields = [row.split()[0] for row in rows]
+    assert fields[:3] == ["starts_at", "ends_at", "duration_minutes"]
+    assert rows[2].split("\t")[1] == "integer, 1 to 44,640"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_every_operation_shows_its_own_errors_and_the_introduction_the_shared_ones(opened):
+    page = opened(link=RESCHEDULE)
+
+    own = page.locator(".opblock.is-open tr.response td.response-col_status").all_inner_texts()
+    assert [status.split()[0] for status in own] == ["200", "404", "409"]
+    introduction = page.locator(".info")
+    for code in ("validation_error", "invalid_api_key", "payload_too_large", "internal_error"):
+        assert introduction.locator("code", has_text=code).count()
+
+
+def test_the_curl_line_of_an_operation_works_as_pasted(demo, opened):
+    server, demo_data = demo
+    page = opened(link="#/Leads/create_lead")
+    line = page.locator(".opblock.is-open .opblock-description pre").inner_text()
+
+    key = {"KEY": demo_data["api_key"], "PATH": os.environ["PATH"]}
+    done = subprocess.run(["sh", "-c", line], env=key, capture_output=True, check=True)
+
+    lead = json.loads(done.stdout)["lead"]
+    path = f"/api/public/leads/{lead['id']}"
+    assert server.call("GET", path, key=key["KEY"]).json["lead"] == lead
+
+
+def test_every_curl_line_names_the_call_of_its_operation(demo, opened):
+    page = opened()
+    api = page.evaluate("ui.specSelectors.specJson().toJS()")
+
+    for path, item in api["paths"].items():
+        for method, operation in item.items():
+            sample = re.search(r"```bash\n(.*?)\n```", operation["description"], re.DOTALL)
+            arguments = shlex.split(sample[1].replace("\\\n", ""))
+            named = re.sub(r"\{(\w+)\}", lambda part: "$" + part[1].upper(), path)
+            assert f"http://127.0.0.1:{demo[0].port}{named}" in arguments
+            assert method == "get" or arguments[1:3] == ["-X", method.upper()]
+            assert ("-d" in arguments) == ("requestBody" in operation)
+
+
+def test_each_request_of_the_page_has_a_new_id(demo, opened):
+    page = opened(link="#/Meetings/list_meetings")
+    call = page.locator(".opblock.is-open")
+    call.get_by_role("button", name="Try it out").click()
+
+    ids = set()
+    for _ in range(2):
+        with page.expect_response(lambda answer: "/api/public/meetings" in answer.url) as got:
+            call.get_by_role("button", name="Execute").click()
+        ids.add(got.value.headers["x-request-id"])
+
+    assert len(ids) == 2
 
 
 def test_an_inline_script_is_blocked(opened):
