@@ -7,13 +7,14 @@ from database.group_commit import LARGEST_GROUP, GroupCommit
 from database.queries import Compiled, Insert
 from models import SOURCE, ExternalEvent, Lead, Meeting, MeetingType, User, new_id
 from scheduling import in_turns
-from services import external_events, leads, meeting_types, meetings, users, waiting
+from services import external_events, leads, meeting_types, meetings, outcomes, users, waiting
 from services.errors import (
     ExternalEventConflict,
     InvalidRequest,
     LeadNotFound,
     ServiceError,
 )
+from services.outcomes import Outcome
 from services.results import Details, Loaded, Result, RowResult
 from services.timeline import ChangeSet, insert_activities
 from services.waiting import Pair
@@ -30,7 +31,8 @@ def log(client_id: str, rows: list[Loaded]) -> list[Result]:
     Each booking holds the fields given, None for those to be set to their default, and UTC instants
     for times. The result of each, as if it came alone, is its meeting or the error that refused it:
     InvalidRequest, LeadNotFound or ExternalEventConflict. With `create_lead`, a booking whose email
-    no lead has creates the lead.
+    no lead has creates the lead. With an `outcome` (`outcomes.Outcome`), the meeting then goes
+    through that transition, or the result is InvalidTransition.
 
     A transaction logs up to 500 bookings, also those of concurrent requests. A process killed
     half-way leaves whole meetings, and the same bookings sent again complete them.
@@ -188,7 +190,7 @@ class Batch:
         """Log the bookings; returns a result for each."""
         self._claim_pairs()
         results = self._decide_all(external_events.owners)
-        if self.changes.rows:
+        if self.changes.rows.keys() - {meeting.id for meeting in self.new}:
             # Only a change of a stored meeting needs its lock. The usual replay changes nothing;
             # without a lock it writes nothing, and its commit does not wait for the disk.
             results = self._decide_all(external_events.owners_locked)
@@ -292,7 +294,16 @@ class Batch:
             self.owners.setdefault(pair, meeting.id)
         if booking.stamp and booking.pairs and not is_late:
             self.stamps[booking.pairs[-1]] = self.new_stamps[booking.pairs[-1]] = booking.stamp
-        return result
+        outcome = booking.given.get("outcome")
+        return self._with_outcome(result, outcome) if outcome else result
+
+    def _with_outcome(self, logged: RowResult, outcome: Outcome) -> Result:
+        """Take the meeting that a booking logged through a transition."""
+        result = outcomes.decide(outcome, logged.row, self.changes)
+        if isinstance(result, ServiceError):
+            return result
+        self.meetings[result.row.id] = result.row
+        return result if logged.effect == "unchanged" else logged._replace(row=result.row)
 
     def _refusal(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from peewee import JOIN, Tuple, fn
 
 from database import db, transaction
-from database.queries import Compiled, Update, among, checked, compiled, literal, locking
+from database.queries import Compiled, Update, checked, compiled, literal, locking
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
 from services import leads, meeting_types, timeline, users
 from services.errors import InvalidRequest, MeetingNotFound
@@ -51,10 +51,11 @@ def meeting_by_id(client_id: Any, meeting_id: Any) -> Any:
 
 
 @compiled
-def meetings_by_id_locked(client_id: Any, ids: Any) -> Any:
-    """Return the client's meetings with any of these ids, locked in one order."""
-    query = Meeting.select().where(checked(Meeting.client == client_id), among(Meeting.id, ids))
-    return locking(query.order_by(Meeting.id))
+def meeting_by_id_locked(client_id: Any, meeting_id: Any) -> Any:
+    """Return the client's meeting with an id, locked until the transaction ends."""
+    return locking(
+        Meeting.select().where(checked(Meeting.client == client_id), Meeting.id == meeting_id)
+    )
 
 
 def find(client_id: str, meeting_id: str) -> Meeting:
@@ -70,17 +71,11 @@ def find_locked(client_id: str, meeting_id: str) -> Meeting:
 
     Its host and type come with it. Raises MeetingNotFound.
     """
-    meeting = find_all_locked(client_id, [meeting_id]).get(meeting_id)
+    meeting: Meeting | None = meeting_by_id_locked.first(client_id=client_id, meeting_id=meeting_id)
     if meeting is None:
         raise MeetingNotFound(f"id {meeting_id}")
+    add_host_and_type(client_id, [meeting], {})
     return meeting
-
-
-def find_all_locked(client_id: str, ids: list[str]) -> dict[str, Meeting]:
-    """Return the client's meetings with any of the ids, by id, locked likewise."""
-    found = meetings_by_id_locked(client_id=client_id, ids=ids)
-    add_host_and_type(client_id, found, {})
-    return {meeting.id: meeting for meeting in found}
 
 
 def add_host_and_type(client_id: str, locked: list[Meeting], known: dict[str, Any]) -> None:

@@ -139,46 +139,35 @@ def undo_no_show(client_id: str, meeting_id: str) -> RowResult:
     return _carry_out(UNDO_NO_SHOW, client_id, meeting_id, {})
 
 
-class Call(NamedTuple):
+class Outcome(NamedTuple):
     """A transition that a meeting is to go through, with its reason or notes."""
 
     transition: Transition
-    meeting_id: str
     given: Given
 
 
+@transaction
 def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: Given) -> RowResult:
-    [result] = carry_out(client_id, [Call(transition, meeting_id, given)])
+    """Take a meeting, locked, through a transition.
+
+    Of two conflicting calls, the second sees what the first did.
+    """
+    meeting = meetings.find_locked(client_id, meeting_id)
+    changes = ChangeSet(client_id, meetings.latest_change)
+    result = decide(Outcome(transition, given), meeting, changes)
     if isinstance(result, ServiceError):
         raise result
+    meetings.update_rows([*changes.rows.values()])
+    insert_activities(changes)
     return result
 
 
-@transaction
-def carry_out(client_id: str, calls: list[Call]) -> list[Result]:
-    """Take meetings, locked, through transitions, each as if its call came alone.
+def decide(outcome: Outcome, meeting: Meeting, changes: ChangeSet) -> Result:
+    """Add what a transition changes about a meeting, which is locked or new, to the changes.
 
-    Of two conflicting calls, the second sees what the first did. The result of each is the meeting,
-    or MeetingNotFound or InvalidTransition.
+    The result is the meeting as it is then, or InvalidTransition.
     """
-    found = meetings.find_all_locked(client_id, [call.meeting_id for call in calls])
-    changes = ChangeSet(client_id, meetings.latest_change)
-    results: list[Result] = []
-    for call in calls:
-        result = _decide(call, found.get(call.meeting_id), changes)
-        if isinstance(result, RowResult):
-            found[call.meeting_id] = result.row
-        results.append(result)
-    meetings.update_rows([*changes.rows.values()])
-    insert_activities(changes)
-    return results
-
-
-def _decide(call: Call, meeting: Meeting | None, changes: ChangeSet) -> Result:
-    """Add what a transition changes about a meeting to the changes."""
-    transition, meeting_id, given = call
-    if meeting is None:
-        return MeetingNotFound(f"id {meeting_id}")
+    transition, given = outcome
     if meeting.shown_status in transition.done_in:
         return RowResult(meeting, "unchanged")
     if meeting.shown_status not in transition.begins_in:
@@ -186,14 +175,14 @@ def _decide(call: Call, meeting: Meeting | None, changes: ChangeSet) -> Result:
     now = utc_now()
     after = meeting.copy()
     after.set_all({**transition.sets(given, now), "updated_at": changes.time_of(now)})
-    changes.rows[meeting_id] = after
+    changes.rows[after.id] = after
     changes.record(
         meeting.lead_id,
         transition.activity_type,
         f"Meeting {transition.verb}: {meeting.title}",
         after.updated_at,
         description=given.get("reason") or given.get("notes"),
-        meeting_id=meeting_id,
+        meeting_id=meeting.id,
         changes=timeline.changes_between(_described(meeting), _described(after)),
         meeting=after,
     )

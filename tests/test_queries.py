@@ -394,7 +394,7 @@ class TestPlans:
             external_events.owners_locked,
             external_events.owner_of_pair,
             meetings.meeting_by_id,
-            meetings.meetings_by_id_locked,
+            meetings.meeting_by_id_locked,
         ],
         ids=lambda query: query.__name__,
     )

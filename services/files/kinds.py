@@ -1,7 +1,7 @@
 """What the rows of a file become: leads, or meetings with their outcomes."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from decoding import decode_json
 from models import SHOWN_STATUSES, is_uuid
@@ -13,12 +13,11 @@ from schemas import (
     MeetingRequest,
     ReasonAndNotes,
 )
-from services import bookings, leads, meeting_types, outcomes
-from services.errors import ServiceError
+from services import bookings, leads, meeting_types
 from services.files.importing import fingerprint
 from services.loading import load_object
-from services.outcomes import CANCEL, COMPLETE, NO_SHOW, Call, Transition
-from services.results import Details, Loaded, Result, RowResult
+from services.outcomes import CANCEL, COMPLETE, NO_SHOW, Outcome, Transition
+from services.results import Details, Loaded, Result
 
 DERIVED_PROVIDER = "csv"  # of the external ids that are derived from the cells of a row
 # What an outcome sets: the field of its call → the column.
@@ -89,14 +88,6 @@ class Leads:
         return leads.save(client_id, rows)
 
 
-class MeetingRow(NamedTuple):
-    """A booking, and the outcome of its meeting if there is one yet."""
-
-    loaded: Loaded
-    transition: Transition | None
-    given: dict[str, Any]  # the outcome's reason and notes
-
-
 class Meetings:
     """Meetings, with their outcomes."""
 
@@ -107,7 +98,7 @@ class Meetings:
     def __init__(self) -> None:
         self._schema, self._outcome_schema = MeetingRequest(), ReasonAndNotes()
 
-    def prepare(self, client_id: str, cells: list[dict[str, Any]]) -> list[MeetingRow]:
+    def prepare(self, client_id: str, cells: list[dict[str, Any]]) -> list[Loaded]:
         """Load rows, each with its fields by name, as far as they are valid.
 
         An export from another database names leads and meeting types by ids that are unknown here;
@@ -134,7 +125,7 @@ class Meetings:
         elif not cells.get(provider):
             cells[provider] = DERIVED_PROVIDER
 
-    def _load(self, cells: dict[str, Any]) -> MeetingRow:
+    def _load(self, cells: dict[str, Any]) -> Loaded:
         wrong = _mangled(cells) | _parse(cells, "additional_attendees")
         given = {name: cell for name, cell in cells.items() if name not in self.ignored}
         if isinstance(given.get("create_lead"), str):
@@ -152,7 +143,9 @@ class Meetings:
         valid, own_wrong = load_object(self._schema, given)
         if "status" in own_wrong:
             own_wrong["status"] = [WRONG_STATUS]
-        return MeetingRow(Loaded(valid, own_wrong | outcome_wrong | wrong), transition, outcome)
+        if transition:
+            valid["outcome"] = Outcome(transition, outcome)
+        return Loaded(valid, own_wrong | outcome_wrong | wrong)
 
     def _load_outcome(
         self, texts: dict[str, Any], columns: dict[str, str]
@@ -166,28 +159,12 @@ class Meetings:
                 faults[column] = ["Needs a status that it goes with."]
         return outcome, faults
 
-    def store(self, client_id: str, rows: list[MeetingRow]) -> list[Result]:
-        """Log loaded bookings and set their outcomes; returns a result for each."""
-        results = bookings.log(client_id, [row.loaded for row in rows])
-        at, calls = [], []
-        for number, (row, result) in enumerate(zip(rows, results, strict=True)):
-            if row.transition and isinstance(result, RowResult):
-                at.append(number)
-                calls.append(Call(row.transition, result.row.id, row.given))
-        if calls:
-            for number, done in zip(at, outcomes.carry_out(client_id, calls), strict=True):
-                results[number] = _both(results[number], done)
-        return results
+    def store(self, client_id: str, rows: list[Loaded]) -> list[Result]:
+        """Log loaded bookings with their outcomes; returns a result for each."""
+        return bookings.log(client_id, rows)
 
 
 def _id_or_none(cell: Any) -> str | None:
     """Return the UUID in a cell, or None for anything else, which the schema judges."""
     text = cell.strip().lower() if isinstance(cell, str) else ""
     return text if is_uuid(text) else None
-
-
-def _both(logged: Result, outcome: Result) -> Result:
-    """Return the result of a row from those of its booking and of its outcome."""
-    if isinstance(logged, ServiceError) or isinstance(outcome, ServiceError):
-        return outcome
-    return outcome if logged.effect == "unchanged" else logged
