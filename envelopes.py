@@ -10,18 +10,9 @@ from marshmallow.fields import Boolean, Constant, Dict, Float, Integer, List, Ne
 from marshmallow.validate import Length, OneOf, Range
 
 from bases import ResponseSchema
-from schemas import (
-    ActivityResponse,
-    LeadResponse,
-    LeadSummary,
-    MeetingItem,
-    MeetingNoteResponse,
-    MeetingResponse,
-    MeetingTypeResponse,
-    ReceiptResponse,
-    SourceResponse,
-    UserResponse,
-)
+from intake_schemas import MeetingNoteResponse, ReceiptResponse, SourceResponse
+from lead_schemas import ActivityResponse, LeadResponse, LeadSummary
+from schemas import MeetingItem, MeetingResponse, MeetingTypeResponse, UserResponse
 
 NO_OP = {"description": "The meeting was already in this state."}
 HALF_A_PAIR = {

@@ -1,4 +1,7 @@
-"""The schemas of requests, queries and responses: one line for each field.
+"""The schemas of meetings, users and meeting types: one line for each field.
+
+They describe requests, queries and responses. `lead_schemas`, `intake_schemas` and
+`webhook_schemas` hold those of the other nouns.
 
 Requests use our own types (`fields.…`), which validate; responses use marshmallow's.
 """
@@ -9,33 +12,22 @@ from typing import Any, ClassVar
 from marshmallow.fields import (
     UUID,
     Boolean,
-    Constant,
     DateTime,
-    Dict,
     Integer,
     List,
     Nested,
-    Raw,
     String,
 )
-from marshmallow.validate import Length, OneOf, Range
+from marshmallow.validate import OneOf, Range
 
 import fields
 from bases import Groups, OptionalRequest, Query, Request, ResponseSchema
 from models import (
-    ACTIVITY_TYPES,
     BOOKING_STATUSES,
-    CHANNEL,
-    LATEST_RECEIVED,
     LATEST_START,
     LOCATION_TYPES,
     MEETING_ORDERS,
-    NOTE_CONTENTS,
-    OLDEST_FIRST,
-    RECEIPT_OUTCOMES,
-    RESERVED_NOTE_PROVIDERS,
     SHOWN_STATUSES,
-    SOURCE_PROVIDERS,
 )
 from times import LONGEST_MINUTES, resolve_times
 
@@ -46,14 +38,10 @@ WALL_CLOCK = (
 AS_SHOWN = "A comma list of statuses as shown: `scheduled` excludes confirmed meetings."
 PAIR = ("external_calendar_provider", "external_event_id")  # the key that identifies a replay
 LARGEST_OFFSET = 10**15  # rows to skip; both databases accept an OFFSET of this size
-MAPPING_BYTES = 64 * 1024
 NOT_NULL: dict[str, Any] = {
     "allow_none": False,
     "error_messages": {"null": "Must not be null."},
 }
-# The fields of a note that identify its meeting, in the order in which they are tried.
-NOTE_MEETING = ("calendar_event_id", "external_calendar_event_id", "meeting_url", "lead_email")
-NOTE_CHARACTERS = 500_000  # of each content of a note
 NO_LIST = {"invalid": "Must be a list of objects with name and email."}
 
 # ------------------------------------------------------------------------------ request bodies
@@ -287,70 +275,6 @@ class EventReschedule(NewTimes, NamedByEvent):
     new_external_event_id = fields.Text(255, about="The booking's new id, if it has one.")
 
 
-class LeadChanges(Request):
-    """Fields of a lead to replace; None clears a field. All other keys become metadata.
-
-    After loading, `clear_metadata` says whether the stored metadata is removed first.
-    """
-
-    EXAMPLE = {"company": "Stark Industries", "utm_source": None}
-
-    first_name = fields.Text(255)
-    last_name = fields.Text(255)
-    email = fields.Email()
-    phone = fields.Text(50)
-    company = fields.Text(255)
-    title = fields.Text(255)
-    source = fields.Text(255, about="Where the lead came from; `api` by default.")
-    external_id = fields.Text(
-        255, about="The lead's id in your system; no two leads have the same."
-    )
-    metadata = fields.Metadata(
-        about="Merged key by key into the stored metadata; null removes a key."
-    )
-
-    IGNORED: ClassVar[frozenset[str]] = frozenset({"id", "created_at", "updated_at"})
-
-    def prepare(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Move unknown keys into `metadata`; a key that is already there keeps its value."""
-        lead, folded = {}, {}
-        for key, value in given.items():
-            if key in self.load_fields:
-                lead[key] = value
-            elif key not in self.IGNORED:
-                folded[key] = value
-        metadata = {} if lead.get("metadata") is None else lead["metadata"]
-        if folded and isinstance(metadata, dict):
-            lead["metadata"] = folded | metadata
-        return lead
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Record whether `metadata` was null, even if other keys became metadata."""
-        valid["clear_metadata"] = given.get("metadata", "") is None
-        return {}
-
-
-class LeadRequest(LeadChanges):
-    """A new lead, or changes to the lead with the `external_id`."""
-
-    EXAMPLE = {
-        "first_name": "Tony",
-        "last_name": "Stark",
-        "email": "tony.stark@gmail.com",
-        "phone": "+1 212 970 4133",
-        "company": "Stark Industries",
-        "external_id": "demo-tony-stark",
-    }
-
-    first_name = fields.Text(255, required=True)
-
-
-class LeadPatch(LeadChanges):
-    """Changes to a lead; its first name can be replaced but not cleared."""
-
-    first_name = fields.Text(255, **NOT_NULL)
-
-
 class UserRequest(Request):
     """A new user, who can host meetings."""
 
@@ -395,153 +319,7 @@ class MeetingTypePatch(Request):
     name = fields.Text(255, **NOT_NULL)
 
 
-class SourceRequest(Request):
-    """An address for a booking system to post to."""
-
-    ONLY_WITH = {"mapping": ("provider", "generic")}
-    EXAMPLE = {"name": "Calendly", "provider": "calendly", "signing_secret": "keep-this-secret"}
-
-    name = fields.Text(255, required=True, about="No two sources have the same.")
-    provider = fields.Choice(
-        SOURCE_PROVIDERS, required=True, about="`generic` for any other booking system."
-    )
-    signing_secret = fields.Text(
-        255, shortest=8, about="The secret by which the booking system proves its requests."
-    )
-    create_leads = fields.Boolean(
-        about="Whether a booking of an unknown email makes a lead; `true` by default."
-    )
-    timezone = fields.Timezone(
-        about="The zone of wall-clock times that arrive without one; `UTC` by default."
-    )
-    mapping = fields.JsonObject(
-        MAPPING_BYTES,
-        about="For `generic` only: where a payload has each field of a booking, as JSON Pointers.",
-    )
-
-
-class SourcePatch(SourceRequest):
-    """Changes to a source. Null sets the default of a field: no `signing_secret`, no check."""
-
-    ONLY_WITH = {}
-    REFUSED = {"provider": "Cannot be changed: create another source for another provider."}
-    EXAMPLE = {"create_leads": False, "timezone": "America/Santiago"}
-
-    name = fields.Text(255, allow_none=False, error_messages={"null": "Must not be null."})
-
-    class Meta:
-        exclude = ("provider",)
-
-
-class RetryRequest(Request):
-    """Which receipts to process again; at least one of the fields."""
-
-    EITHER_OR = (("outcome", "source_id", "lead_email"),)
-    EXAMPLE = {"outcome": "unmatched"}
-
-    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")
-    source_id = fields.Id()
-    lead_email = fields.Text(254)
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Require a filter, and leave out those that are null."""
-        for name in [name for name, value in valid.items() if value is None]:
-            del valid[name]
-        if any(given.get(name) is not None for name in self.load_fields):
-            return {}
-        return {"outcome": ["Required unless source_id or lead_email is given."]}
-
-
-class MeetingNoteRequest(Request):
-    """What a note-taking tool, or a person, wrote down about a meeting."""
-
-    BODY_BYTES = 4 * 1024 * 1024
-    EITHER_OR = (NOTE_MEETING, NOTE_CONTENTS)
-    NEEDS = {"external_calendar_event_id": ("external_calendar_provider",)}
-    EXAMPLE = {
-        "external_calendar_provider": "ghl",
-        "external_calendar_event_id": "1RZJ24WY65VGQFyhN0vJ",
-        "provider": "fathom",
-        "external_meeting_id": "fathom-4711",
-        "summary": "Tony wants a demo of the Mark III.",
-        "action_items": ["Send the price list", "Book the demo"],
-    }
-
-    calendar_event_id = fields.Id(about="The meeting's id in this service.")
-    external_calendar_provider = fields.LowerCase(
-        64, about="The system in which the meeting was booked, in any case."
-    )
-    external_calendar_event_id = fields.Text(
-        255, about="The booking's exact id in that system, current or earlier."
-    )
-    meeting_url = fields.Url(
-        about="The meeting's exact URL; of several meetings, the one that starts nearest to"
-        " `meeting_date`, or else to now."
-    )
-    lead_email = fields.Email(
-        about="The lead's email, in any case: the meeting that starts nearest to `meeting_date`,"
-        " within 60 minutes, or else the latest meeting that has begun."
-    )
-    meeting_date = fields.UtcDateTime(
-        about="About when the meeting starts, an ISO 8601 date and time; UTC without an offset."
-    )
-    provider = fields.Word(
-        64, RESERVED_NOTE_PROVIDERS, about="The tool that made the note; `manual` by default."
-    )
-    external_meeting_id = fields.Text(
-        255, about="The note's id in that tool. With `provider` it identifies one note permanently."
-    )
-    notes = fields.Text(NOTE_CHARACTERS)
-    transcript_text = fields.Text(NOTE_CHARACTERS)
-    summary = fields.Text(NOTE_CHARACTERS)
-    manual_ai_summary = fields.Text(NOTE_CHARACTERS)
-    action_items = fields.TextOrTexts(NOTE_CHARACTERS, 200, 1000)
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Check that the request names a meeting, and that it has contents, which may be null."""
-        wrong = {}
-        is_half = given.get("external_calendar_provider") is None
-        if all(given.get(name) is None for name in NOTE_MEETING):
-            if is_half:
-                first, *others = NOTE_MEETING
-                wrong[first] = [f"Required unless {' or '.join(others)} is given."]
-            else:
-                wrong["external_calendar_event_id"] = ["Required with the provider."]
-        if given.keys().isdisjoint(NOTE_CONTENTS):
-            first, *others = NOTE_CONTENTS
-            wrong[first] = [f"Required unless {' or '.join(others)} is given."]
-        if is_half and given.get("external_calendar_event_id") is not None:
-            wrong["external_calendar_event_id"] = ["Needs external_calendar_provider."]
-        return wrong
-
-
 # -------------------------------------------------------------------------------------- queries
-
-
-class LeadMatchQuery(Query):
-    """Parameters of POST /leads."""
-
-    match = fields.CommaList(
-        ("email", "phone"),
-        about="Update the lead that has the `email` (in any case), or else the `phone` (compared by"
-        " its digits), instead of creating another; of several, the one updated last. A known"
-        " `external_id` takes precedence.",
-    )
-
-
-class LeadsQuery(Query):
-    """Parameters of GET /leads."""
-
-    email = fields.Text(254, about="Exactly this email, in any case.")
-    phone = fields.Text(50, about="Exactly this phone, compared by its digits.")
-    external_id = fields.Text(255, about="Exactly this id in your system.")
-    search = fields.Text(
-        255,
-        about="Part of `First Last`, email or phone, in any case. Digits match a phone in any"
-        " notation.",
-    )
-    limit = fields.Integer(1, 200, load_default=50)
-    page = fields.Integer(0, LARGEST_OFFSET // 200, load_default=0, about="Counted from 0.")
 
 
 def cursor_faults(valid: dict[str, Any]) -> dict[str, list[str]]:
@@ -580,21 +358,6 @@ class MeetingFilters(Query):
     updated_after = fields.Instant(about="Inclusive.")
 
 
-class ReceiptsQuery(Query):
-    """Parameters of GET /receipts, which has a fixed order."""
-
-    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")
-    source_id = fields.Id()
-    lead_email = fields.Text(254)
-    received_after = fields.Instant(about="Inclusive.")
-    limit = fields.Integer(1, 200, load_default=50)
-    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Refuse a cursor of another list."""
-        return cursor_faults({"order": LATEST_RECEIVED, **valid})
-
-
 class CalendarQuery(Query):
     """Parameters of GET /meetings.ics."""
 
@@ -611,28 +374,6 @@ class MeetingsQuery(MeetingFilters):
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Refuse a cursor of another order."""
         return cursor_faults(valid) if "order" in valid else {}
-
-
-class NotesQuery(Query):
-    """Parameters of GET /meetings/{meeting_id}/notes, which has a fixed order."""
-
-    limit = fields.Integer(1, 100, load_default=20)
-    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Add the fixed order, and refuse a cursor of another order."""
-        valid["order"] = OLDEST_FIRST
-        return cursor_faults(valid)
-
-
-class HistoryQuery(Query):
-    """Parameters of GET /leads/{id}/history."""
-
-    limit = fields.Integer(1, 200, load_default=50)
-    offset = fields.Integer(0, LARGEST_OFFSET, load_default=0)
-    channel = fields.CommaList(
-        about="A comma list; every activity of this service is in the channel `system`."
-    )
 
 
 # ------------------------------------------------------------------------------------ responses
@@ -704,35 +445,6 @@ class MeetingItem(MeetingResponse):
     reschedules = List(Nested(Move))
 
 
-class LeadSummary(ResponseSchema):
-    """The summary of a lead, shown with its history."""
-
-    id = UUID()
-    first_name = String()
-    last_name = String(allow_none=True)
-    phone = String(allow_none=True)
-    email = String(allow_none=True)
-    source = String()
-    created_at = DateTime()
-
-
-class LeadResponse(ResponseSchema):
-    """A lead with all its fields."""
-
-    id = UUID()
-    first_name = String()
-    last_name = String(allow_none=True)
-    email = String(allow_none=True)
-    phone = String(allow_none=True)
-    source = String()
-    company = String(allow_none=True)
-    title = String(allow_none=True)
-    external_id = String(allow_none=True)
-    metadata = fields.Metadata(allow_none=False)
-    created_at = DateTime()
-    updated_at = DateTime()
-
-
 class MeetingExport(MeetingItem):
     """A meeting in a file: the list's fields, and those by which a booking names lead and host."""
 
@@ -741,55 +453,6 @@ class MeetingExport(MeetingItem):
 
     class Meta:
         exclude = ("host",)
-
-
-class ActivityResponse(ResponseSchema):
-    """One activity in a lead's history."""
-
-    type = Constant("activity")
-    channel = Constant(CHANNEL)
-    activity_type = String(validate=OneOf(ACTIVITY_TYPES))
-    title = String()
-    description = String(allow_none=True)
-    actor_type = String()
-    meeting_id = UUID(allow_none=True)
-    changes = Dict(
-        values=List(Raw(), validate=Length(equal=2)),
-        allow_none=True,
-        metadata={"description": "Field → its value before and after."},
-    )
-    timestamp = DateTime(attribute="created_at")
-
-
-class SourceResponse(ResponseSchema):
-    """An address that a booking system posts to."""
-
-    id = UUID()
-    name = String()
-    provider = String(validate=OneOf(SOURCE_PROVIDERS))
-    signed = Boolean(metadata={"description": "Whether signatures are checked."})
-    create_leads = Boolean()
-    timezone = String()
-    mapping = Dict(allow_none=True)
-    created_at = DateTime()
-    last_received_at = DateTime(allow_none=True)
-
-
-class ReceiptResponse(ResponseSchema):
-    """What arrived at a source, and what became of it."""
-
-    id = UUID()
-    source_id = UUID()
-    provider = String(validate=OneOf(SOURCE_PROVIDERS))
-    event = String(allow_none=True, metadata={"description": "As its provider names it."})
-    outcome = String(validate=OneOf(RECEIPT_OUTCOMES))
-    message = String(metadata={"description": "A sentence for a person."})
-    details = Dict(allow_none=True, metadata={"description": "Field → what was repaired or wrong."})
-    meeting_id = UUID(allow_none=True)
-    lead_id = UUID(allow_none=True)
-    lead_email = String(allow_none=True)
-    received_at = DateTime()
-    attempts = Integer(validate=Range(1))
 
 
 class UserResponse(ResponseSchema):
@@ -807,24 +470,3 @@ class MeetingTypeResponse(ResponseSchema):
 
     id = UUID()
     name = String()
-
-
-class MeetingNoteResponse(ResponseSchema):
-    """A note about a meeting."""
-
-    id = UUID()
-    meeting_id = UUID()
-    lead_id = UUID(attribute="lead_of_meeting")
-    provider = String()
-    external_meeting_id = String(allow_none=True)
-    notes = String(allow_none=True)
-    summary = String(allow_none=True)
-    manual_ai_summary = String(allow_none=True)
-    transcript_text = String(allow_none=True)
-    action_items = fields.TextOrTexts(NOTE_CHARACTERS, 200, 1000)
-    matched_by = String(
-        validate=OneOf(NOTE_MEETING),
-        metadata={"description": "The field that identified the meeting."},
-    )
-    created_at = DateTime()
-    updated_at = DateTime()

@@ -12,8 +12,9 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from cli.command import command
+from lead_schemas import LeadRequest
 from models import Client
-from schemas import LeadRequest, MeetingRequest
+from schemas import MeetingRequest
 from services import clients, leads, meeting_types, users
 from services.errors import NameTaken, ServiceError
 from services.results import Loaded, RowResult

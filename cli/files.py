@@ -12,7 +12,8 @@ from marshmallow import ValidationError
 from bases import Query, ResponseSchema
 from cli.command import NAME, Shown, command
 from fields import clean
-from schemas import LeadResponse, LeadsQuery, MeetingExport, MeetingFilters
+from lead_schemas import LeadResponse, LeadsQuery
+from schemas import MeetingExport, MeetingFilters
 from services import clients, leads, meetings
 from services.errors import InvalidRequest
 from services.files import exporting, kinds

@@ -5,6 +5,8 @@ from typing import Any
 from marshmallow import Schema
 
 import envelopes
+import intake_schemas
+import lead_schemas
 import schemas
 from models import CHANNEL
 
@@ -159,14 +161,14 @@ EXAMPLES: dict[type[Schema], dict[str, Any]] = {
     schemas.Move: MOVE,
     schemas.MeetingResponse: MEETING,
     schemas.MeetingItem: MEETING_ITEM,
-    schemas.LeadSummary: LEAD_SUMMARY,
-    schemas.LeadResponse: LEAD,
-    schemas.ActivityResponse: ACTIVITY,
-    schemas.MeetingNoteResponse: NOTE,
+    lead_schemas.LeadSummary: LEAD_SUMMARY,
+    lead_schemas.LeadResponse: LEAD,
+    lead_schemas.ActivityResponse: ACTIVITY,
+    intake_schemas.MeetingNoteResponse: NOTE,
     schemas.UserResponse: USER,
     schemas.MeetingTypeResponse: MEETING_TYPE,
-    schemas.SourceResponse: SOURCE,
-    schemas.ReceiptResponse: RECEIPT,
+    intake_schemas.SourceResponse: SOURCE,
+    intake_schemas.ReceiptResponse: RECEIPT,
     envelopes.ReceiptWithPayload: {**RECEIPT, "payload": PAYLOAD},
     envelopes.ReceiptsRetried: {"retried": 3, "outcomes": {"logged": 2, "unmatched": 1}, "left": 0},
     envelopes.SourceWithUrl: {"url": HOOK_URL},

@@ -11,8 +11,8 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema
 
 import fields
+import lead_schemas
 import models
-import schemas
 from bases import Query, Request, ResponseSchema
 from reference.examples import EXAMPLES
 from reference.webhook_examples import WEBHOOK_EXAMPLES
@@ -87,7 +87,7 @@ class Converter(OpenAPIConverter):
             made["additionalProperties"] = made.pop("additionalProperties")
         if isinstance(schema, Request):
             made |= rules(schema)
-        if isinstance(schema, schemas.LeadChanges):
+        if isinstance(schema, lead_schemas.LeadChanges):
             # Other keys become metadata. TypeScript cannot give additionalProperties another type
             # than the named properties. unevaluatedProperties means the same here.
             del made["additionalProperties"]

@@ -4,7 +4,7 @@ from flask import Response, current_app, g, request
 
 from bases import Request
 from envelopes import HookProbed, ReceiptAnswer
-from schemas import ReceiptResponse
+from intake_schemas import ReceiptResponse
 from services import intake, sources
 from services.errors import (
     InvalidJson,

@@ -15,19 +15,18 @@ from envelopes import (
     MeetingPage,
     StoredLead,
 )
-from routes.blueprint import api
-from schemas import (
+from lead_schemas import (
     ActivityResponse,
     HistoryQuery,
     LeadMatchQuery,
-    LeadMeetingsQuery,
     LeadPatch,
     LeadRequest,
     LeadResponse,
     LeadsQuery,
     LeadSummary,
-    MeetingItem,
 )
+from routes.blueprint import api
+from schemas import LeadMeetingsQuery, MeetingItem
 from services import erasure, leads, meetings, personal_data, timeline
 from services.errors import ExternalIdConflict, LeadNotFound, Unavailable
 from web.answers import export, mark_existed, numbered_page, page, stored, success

@@ -5,8 +5,8 @@ from uuid import UUID
 from flask import Response, g
 
 from envelopes import NotePage, NoteSaved
+from intake_schemas import MeetingNoteRequest, MeetingNoteResponse, NotesQuery
 from routes.blueprint import api
-from schemas import MeetingNoteRequest, MeetingNoteResponse, NotesQuery
 from services import notes
 from services.errors import MeetingNotFound, Unavailable
 from web.answers import page, saved

@@ -6,8 +6,8 @@ from flask import Response, g
 
 from bases import OptionalRequest, Query
 from envelopes import ReceiptAnswer, ReceiptDetail, ReceiptPage, ReceiptsRetried
+from intake_schemas import ReceiptResponse, ReceiptsQuery, RetryRequest
 from routes.blueprint import api
-from schemas import ReceiptResponse, ReceiptsQuery, RetryRequest
 from services import intake, receipts
 from services.errors import ReceiptNotFound
 from web.answers import page, receipt_with_payload, success

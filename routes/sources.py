@@ -6,8 +6,8 @@ from flask import Response, g
 
 from bases import OptionalRequest, Query
 from envelopes import Answer, SourceAnswer, SourceList, SourceWithUrl
+from intake_schemas import SourcePatch, SourceRequest, SourceResponse
 from routes.blueprint import api
-from schemas import SourcePatch, SourceRequest, SourceResponse
 from services import sources
 from services.errors import NameTaken, SourceNotFound
 from web.addresses import hook_url

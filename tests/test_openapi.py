@@ -206,7 +206,7 @@ def test_all_operations_but_the_public_ones_document_the_key():
 
 def test_a_response_that_differs_from_the_document_fails_a_test(api, lead, monkeypatch):
     """Every other test relies on this: `api` checks each response against the document."""
-    monkeypatch.setattr("schemas.LeadResponse.dump", lambda schema, row: {"id": row.id})
+    monkeypatch.setattr("lead_schemas.LeadResponse.dump", lambda schema, row: {"id": row.id})
 
     with pytest.raises(jsonschema_rs.ValidationError, match="is a required property"):
         api.get(f"/leads/{lead['id']}")

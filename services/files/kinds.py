@@ -4,15 +4,9 @@ import re
 from typing import Any
 
 from decoding import decode_json
+from lead_schemas import LeadRequest, LeadResponse
 from models import SHOWN_STATUSES, is_uuid
-from schemas import (
-    PAIR,
-    LeadRequest,
-    LeadResponse,
-    MeetingExport,
-    MeetingRequest,
-    ReasonAndNotes,
-)
+from schemas import PAIR, MeetingExport, MeetingRequest, ReasonAndNotes
 from services import bookings, leads, meeting_types
 from services.files.importing import fingerprint
 from services.loading import load_object

@@ -1,0 +1,223 @@
+"""The schemas of sources, of the receipts of what arrived at them, and of notes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow.fields import UUID, Boolean, DateTime, Dict, Integer, String
+from marshmallow.validate import OneOf, Range
+
+import fields
+from bases import Query, Request, ResponseSchema
+from models import (
+    LATEST_RECEIVED,
+    NOTE_CONTENTS,
+    OLDEST_FIRST,
+    RECEIPT_OUTCOMES,
+    RESERVED_NOTE_PROVIDERS,
+    SOURCE_PROVIDERS,
+)
+from schemas import cursor_faults
+
+MAPPING_BYTES = 64 * 1024
+# The fields of a note that identify its meeting, in the order in which they are tried.
+NOTE_MEETING = ("calendar_event_id", "external_calendar_event_id", "meeting_url", "lead_email")
+NOTE_CHARACTERS = 500_000  # of each content of a note
+
+
+class SourceRequest(Request):
+    """An address for a booking system to post to."""
+
+    ONLY_WITH = {"mapping": ("provider", "generic")}
+    EXAMPLE = {"name": "Calendly", "provider": "calendly", "signing_secret": "keep-this-secret"}
+
+    name = fields.Text(255, required=True, about="No two sources have the same.")
+    provider = fields.Choice(
+        SOURCE_PROVIDERS, required=True, about="`generic` for any other booking system."
+    )
+    signing_secret = fields.Text(
+        255, shortest=8, about="The secret by which the booking system proves its requests."
+    )
+    create_leads = fields.Boolean(
+        about="Whether a booking of an unknown email makes a lead; `true` by default."
+    )
+    timezone = fields.Timezone(
+        about="The zone of wall-clock times that arrive without one; `UTC` by default."
+    )
+    mapping = fields.JsonObject(
+        MAPPING_BYTES,
+        about="For `generic` only: where a payload has each field of a booking, as JSON Pointers.",
+    )
+
+
+class SourcePatch(SourceRequest):
+    """Changes to a source. Null sets the default of a field: no `signing_secret`, no check."""
+
+    ONLY_WITH = {}
+    REFUSED = {"provider": "Cannot be changed: create another source for another provider."}
+    EXAMPLE = {"create_leads": False, "timezone": "America/Santiago"}
+
+    name = fields.Text(255, allow_none=False, error_messages={"null": "Must not be null."})
+
+    class Meta:
+        exclude = ("provider",)
+
+
+class RetryRequest(Request):
+    """Which receipts to process again; at least one of the fields."""
+
+    EITHER_OR = (("outcome", "source_id", "lead_email"),)
+    EXAMPLE = {"outcome": "unmatched"}
+
+    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")
+    source_id = fields.Id()
+    lead_email = fields.Text(254)
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Require a filter, and leave out those that are null."""
+        for name in [name for name, value in valid.items() if value is None]:
+            del valid[name]
+        if any(given.get(name) is not None for name in self.load_fields):
+            return {}
+        return {"outcome": ["Required unless source_id or lead_email is given."]}
+
+
+class MeetingNoteRequest(Request):
+    """What a note-taking tool, or a person, wrote down about a meeting."""
+
+    BODY_BYTES = 4 * 1024 * 1024
+    EITHER_OR = (NOTE_MEETING, NOTE_CONTENTS)
+    NEEDS = {"external_calendar_event_id": ("external_calendar_provider",)}
+    EXAMPLE = {
+        "external_calendar_provider": "ghl",
+        "external_calendar_event_id": "1RZJ24WY65VGQFyhN0vJ",
+        "provider": "fathom",
+        "external_meeting_id": "fathom-4711",
+        "summary": "Tony wants a demo of the Mark III.",
+        "action_items": ["Send the price list", "Book the demo"],
+    }
+
+    calendar_event_id = fields.Id(about="The meeting's id in this service.")
+    external_calendar_provider = fields.LowerCase(
+        64, about="The system in which the meeting was booked, in any case."
+    )
+    external_calendar_event_id = fields.Text(
+        255, about="The booking's exact id in that system, current or earlier."
+    )
+    meeting_url = fields.Url(
+        about="The meeting's exact URL; of several meetings, the one that starts nearest to"
+        " `meeting_date`, or else to now."
+    )
+    lead_email = fields.Email(
+        about="The lead's email, in any case: the meeting that starts nearest to `meeting_date`,"
+        " within 60 minutes, or else the latest meeting that has begun."
+    )
+    meeting_date = fields.UtcDateTime(
+        about="About when the meeting starts, an ISO 8601 date and time; UTC without an offset."
+    )
+    provider = fields.Word(
+        64, RESERVED_NOTE_PROVIDERS, about="The tool that made the note; `manual` by default."
+    )
+    external_meeting_id = fields.Text(
+        255, about="The note's id in that tool. With `provider` it identifies one note permanently."
+    )
+    notes = fields.Text(NOTE_CHARACTERS)
+    transcript_text = fields.Text(NOTE_CHARACTERS)
+    summary = fields.Text(NOTE_CHARACTERS)
+    manual_ai_summary = fields.Text(NOTE_CHARACTERS)
+    action_items = fields.TextOrTexts(NOTE_CHARACTERS, 200, 1000)
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Check that the request names a meeting, and that it has contents, which may be null."""
+        wrong = {}
+        is_half = given.get("external_calendar_provider") is None
+        if all(given.get(name) is None for name in NOTE_MEETING):
+            if is_half:
+                first, *others = NOTE_MEETING
+                wrong[first] = [f"Required unless {' or '.join(others)} is given."]
+            else:
+                wrong["external_calendar_event_id"] = ["Required with the provider."]
+        if given.keys().isdisjoint(NOTE_CONTENTS):
+            first, *others = NOTE_CONTENTS
+            wrong[first] = [f"Required unless {' or '.join(others)} is given."]
+        if is_half and given.get("external_calendar_event_id") is not None:
+            wrong["external_calendar_event_id"] = ["Needs external_calendar_provider."]
+        return wrong
+
+
+class ReceiptsQuery(Query):
+    """Parameters of GET /receipts, which has a fixed order."""
+
+    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")
+    source_id = fields.Id()
+    lead_email = fields.Text(254)
+    received_after = fields.Instant(about="Inclusive.")
+    limit = fields.Integer(1, 200, load_default=50)
+    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Refuse a cursor of another list."""
+        return cursor_faults({"order": LATEST_RECEIVED, **valid})
+
+
+class NotesQuery(Query):
+    """Parameters of GET /meetings/{meeting_id}/notes, which has a fixed order."""
+
+    limit = fields.Integer(1, 100, load_default=20)
+    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
+
+    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Add the fixed order, and refuse a cursor of another order."""
+        valid["order"] = OLDEST_FIRST
+        return cursor_faults(valid)
+
+
+class SourceResponse(ResponseSchema):
+    """An address that a booking system posts to."""
+
+    id = UUID()
+    name = String()
+    provider = String(validate=OneOf(SOURCE_PROVIDERS))
+    signed = Boolean(metadata={"description": "Whether signatures are checked."})
+    create_leads = Boolean()
+    timezone = String()
+    mapping = Dict(allow_none=True)
+    created_at = DateTime()
+    last_received_at = DateTime(allow_none=True)
+
+
+class ReceiptResponse(ResponseSchema):
+    """What arrived at a source, and what became of it."""
+
+    id = UUID()
+    source_id = UUID()
+    provider = String(validate=OneOf(SOURCE_PROVIDERS))
+    event = String(allow_none=True, metadata={"description": "As its provider names it."})
+    outcome = String(validate=OneOf(RECEIPT_OUTCOMES))
+    message = String(metadata={"description": "A sentence for a person."})
+    details = Dict(allow_none=True, metadata={"description": "Field → what was repaired or wrong."})
+    meeting_id = UUID(allow_none=True)
+    lead_id = UUID(allow_none=True)
+    lead_email = String(allow_none=True)
+    received_at = DateTime()
+    attempts = Integer(validate=Range(1))
+
+
+class MeetingNoteResponse(ResponseSchema):
+    """A note about a meeting."""
+
+    id = UUID()
+    meeting_id = UUID()
+    lead_id = UUID(attribute="lead_of_meeting")
+    provider = String()
+    external_meeting_id = String(allow_none=True)
+    notes = String(allow_none=True)
+    summary = String(allow_none=True)
+    manual_ai_summary = String(allow_none=True)
+    transcript_text = String(allow_none=True)
+    action_items = fields.TextOrTexts(NOTE_CHARACTERS, 200, 1000)
+    matched_by = String(
+        validate=OneOf(NOTE_MEETING),
+        metadata={"description": "The field that identified the meeting."},
+    )
+    created_at = DateTime()
+    updated_at = DateTime()
