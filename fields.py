@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate
 
-from models import is_uuid, metadata_fault
+from ids import is_uuid
+from models import metadata_fault
 from times import EARLIEST, OUT_OF_RANGE, TIMEZONES, TOO_LATE, read_date_time, to_instant
 
 REQUIRED = "Required."

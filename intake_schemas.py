@@ -8,14 +8,8 @@ from marshmallow.validate import OneOf, Range
 
 import fields
 from bases import Query, Request, ResponseSchema
-from models import (
-    LATEST_RECEIVED,
-    NOTE_CONTENTS,
-    OLDEST_FIRST,
-    RECEIPT_OUTCOMES,
-    RESERVED_NOTE_PROVIDERS,
-    SOURCE_PROVIDERS,
-)
+from intake_models import LATEST_RECEIVED, RECEIPT_OUTCOMES, SOURCE_PROVIDERS
+from models import NOTE_CONTENTS, OLDEST_FIRST, RESERVED_NOTE_PROVIDERS
 from schemas import cursor_faults
 
 MAPPING_BYTES = 64 * 1024

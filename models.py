@@ -1,31 +1,24 @@
-"""The tables with their constraints and indexes, and the vocabulary of their columns."""
+"""The tables with their constraints and indexes, and the vocabulary of their columns.
+
+`intake_models` and `webhook_models` hold those of what arrives and of what is sent.
+"""
 
 import json
-import random
-import re
-import time
-from datetime import datetime, timedelta
-from threading import Lock
-from typing import Any, Self
+from datetime import timedelta
+from typing import Any
 
-import orjson
 from peewee import (
     SQL,
     BigAutoField,
-    BigIntegerField,
-    BooleanField,
     CharField,
     Check,
     CompositeKey,
-    Field,
     ForeignKeyField,
     IntegerField,
-    Model,
     TextField,
 )
 
-from database import db
-from database.queries import write_instant, write_json
+from database.tables import Base, FlagField, IdField, InstantField, JsonField, Table, belongs_to
 
 # The values of a meeting's `status` column. A confirmed meeting is stored as scheduled.
 STATUSES = ("scheduled", "completed", "cancelled", "no_show")
@@ -36,7 +29,6 @@ LOCATION_TYPES = ("video", "phone", "in_person")
 # The orders in which meetings can be listed.
 MEETING_ORDERS = ("starts_at", "-starts_at", "updated_at")
 LATEST_START = "-starts_at"
-LATEST_RECEIVED = "-received_at"  # the order of receipts
 ACTIVITY_TYPES = (
     "lead_created",
     "lead_updated",
@@ -50,119 +42,14 @@ ACTIVITY_TYPES = (
     "meeting_reopened",
     "note_added",
 )
-# The booking systems whose webhooks a source accepts.
-SOURCE_PROVIDERS = ("calendly", "calcom", "ghl", "generic")
-# What became of a webhook's payload.
-RECEIPT_OUTCOMES = (
-    "logged",
-    "updated",
-    "rescheduled",
-    "cancelled",
-    "completed",
-    "no_show",
-    "reopened",
-    "unchanged",
-    "ignored",
-    "unmatched",
-    "refused",
-)
 # The contents of a note; the last is a text or a list of texts.
 NOTE_CONTENTS = ("notes", "transcript_text", "summary", "manual_ai_summary", "action_items")
 # Providers of notes for which Nexor has integrations of its own.
 RESERVED_NOTE_PROVIDERS = ("fireflies", "diio", "gemini", "retell")
 OLDEST_FIRST = "created_at"  # the order of notes
-# The events that webhooks report: one for each activity type, and the erasure of a lead.
-EVENT_TYPES = (
-    "meeting.scheduled",
-    "meeting.updated",
-    "meeting.rescheduled",
-    "meeting.confirmed",
-    "meeting.cancelled",
-    "meeting.completed",
-    "meeting.no_show",
-    "meeting.reopened",
-    "lead.created",
-    "lead.updated",
-    "lead.erased",
-    "note.added",
-)
-DELIVERY_STATUSES = ("pending", "delivered", "failed")
 CHANNEL = "system"
 MINUTE = timedelta(minutes=1)
 SOURCE = "api"
-
-
-UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-class _Ids:
-    """Makes UUIDs of version 7 (RFC 9562, section 5.7), which only grow within a process.
-
-    Apart from the version, the 64 leading bits are the time in units of 1/4096 ms. When the clock
-    stands still or steps back, they continue from the last id.
-    """
-
-    def __init__(self) -> None:
-        self._last = 0
-        self._lock = Lock()
-
-    def new(self) -> str:
-        milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-        with self._lock:
-            ticks = self._last = max(milliseconds << 12 | rest * 4096 // 1_000_000, self._last + 1)
-        head = (ticks >> 12) << 16 | 0x7000 | ticks & 0xFFF
-        # Ids are not secret, so these bits need not come from the system's secure source.
-        tail = 0b10 << 62 | random.getrandbits(62)
-        digits = f"{head:016x}{tail:016x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-new_id = _Ids().new
-
-
-def is_uuid(text: str) -> bool:
-    """Return whether the text is a UUID in the usual form, in upper or lower case."""
-    return UUID_FORM.fullmatch(text) is not None
-
-
-class IdField(Field):
-    """A UUID: native on PostgreSQL, text on SQLite, lower-case text in Python."""
-
-    field_type = "UUID"
-
-
-class InstantField(Field):
-    """A point in time, to the microsecond: an aware UTC datetime in Python, on both databases.
-
-    SQLite stores the text of `write_instant`, which PostgreSQL accepts too.
-    """
-
-    field_type = "INSTANT"
-    from_database = staticmethod(datetime.fromisoformat)
-    to_database = staticmethod(write_instant)
-
-    def db_value(self, value: datetime | None) -> str | None:
-        """Return the text that both databases accept."""
-        return None if value is None else write_instant(value)
-
-    def python_value(self, value: str | datetime | None) -> datetime | None:
-        """Return the value that the driver read, as a datetime."""
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
-class JsonField(TextField):
-    """JSON stored as text, because PostgreSQL's jsonb reorders keys and rewrites numbers."""
-
-    from_database = staticmethod(orjson.loads)
-    to_database = staticmethod(write_json)
-
-    def db_value(self, value: Any) -> str | None:
-        """Return the value as JSON text."""
-        return None if value is None else write_json(value)
-
-    def python_value(self, value: str | None) -> Any:
-        """Return the value of the stored JSON text."""
-        return None if value is None else orjson.loads(value)
 
 
 METADATA_KEYS = 100
@@ -179,50 +66,6 @@ def metadata_fault(metadata: dict[str, Any]) -> str | None:
     if size > METADATA_BYTES:
         return f"Must be at most {METADATA_BYTES} bytes of JSON, not {size}."
     return None
-
-
-class FlagField(BooleanField):
-    """A boolean, which SQLite returns as 0 or 1."""
-
-    from_database = bool
-
-
-def belongs_to(model: Any, **options: Any) -> Any:
-    """Return a foreign key without an index; each table declares the indexes its queries need."""
-    return ForeignKeyField(model, index=False, lazy_load=False, **options)
-
-
-class Base(Model):
-    """The base of all tables: the database handle, and a fast way to make rows."""
-
-    client_id: str  # peewee adds this attribute for the foreign key `client`
-
-    class Meta:
-        database = db
-        legacy_table_names = False
-
-    @classmethod
-    def of(cls, data: dict[str, Any], **related: Any) -> Self:
-        """Make a row from values by field name, which are not copied, and its related rows."""
-        row = cls(__no_default__=True)
-        row.__data__ = data
-        row.__rel__ = related
-        return row
-
-    def set_all(self, values: dict[str, Any]) -> None:
-        """Set values by field name; setting a related row also sets its key."""
-        for name, value in values.items():
-            setattr(self, name, value)
-
-    def copy(self) -> Self:
-        """Make a second row with the same values."""
-        return self.of(dict(self.__data__), **self.__rel__)
-
-
-class Table(Base):
-    """A table whose key is a UUID of version 7."""
-
-    id = IdField(primary_key=True)
 
 
 class Client(Table):
@@ -543,214 +386,6 @@ class MeetingNote(Table):
         )
 
 
-class Source(Table):
-    """An address of this service that one booking system posts to.
-
-    Only the SHA-256 of the address's token is stored. A deleted source has no token; its row stays
-    for its receipts.
-    """
-
-    client = belongs_to(Client)
-    name = CharField(255)
-    provider = CharField(16)
-    event_provider = CharField(64)  # the provider of its external events, unless a mapping sets it
-    token_hash = CharField(64, unique=True, null=True)
-    signing_secret = CharField(255, null=True)  # in clear: signatures cannot be checked with a hash
-    create_leads = FlagField()
-    timezone = CharField(64)  # of wall-clock times that arrive without a zone
-    mapping = JsonField(null=True)
-    created_at = InstantField()
-    deleted_at = InstantField(null=True)
-
-    # Not a column: when its latest receipt arrived. `services.sources` sets it.
-    last_received_at: datetime | None = None
-
-    class Meta:
-        table_name = "sources"
-
-    @property
-    def signed(self) -> bool:
-        """Whether signatures are checked."""
-        return self.signing_secret is not None
-
-
-Source.add_index(
-    Source.client, Source.name, unique=True, where=Source.deleted_at.is_null(), name="sources_name"
-)
-
-
-class Receipt(Table):
-    """What arrived at a source: its payload, and what became of it."""
-
-    source_id: str
-
-    client = belongs_to(Client)
-    source = belongs_to(Source)
-    provider = CharField(16)
-    event = CharField(255, null=True)  # as the provider names it
-    outcome = CharField(16)
-    message = TextField()
-    details = JsonField(null=True)  # field → sentences
-    meeting = IdField(null=True, column_name="meeting_id")
-    lead = IdField(null=True, column_name="lead_id")
-    lead_email = CharField(254, null=True)
-    email_key = TextField(null=True)  # the email in lower case, for look-ups
-    # The booking that it is about, for an unmatched receipt.
-    event_provider = CharField(64, null=True)
-    external_event_id = CharField(255, null=True)
-    previous_event_id = CharField(255, null=True)
-    payload = TextField()  # JSON text, as it was sent
-    attempts = IntegerField()
-    received_at = InstantField()
-
-    class Meta:
-        table_name = "receipts"
-        indexes = (
-            (("client", "received_at", "id"), False),
-            (("source", "received_at", "id"), False),
-            (("email_key", "client", "received_at", "id"), False),
-        )
-
-
-Receipt.add_index(Receipt.lead, where=Receipt.lead.is_null(False), name="receipts_of_lead")
-for column in (Receipt.email_key, Receipt.external_event_id, Receipt.previous_event_id):
-    Receipt.add_index(
-        column, where=Receipt.outcome == "unmatched", name=f"receipts_waiting_{column.name}"
-    )
-
-
-class Webhook(Table):
-    """An address of another system that is sent the events of a client.
-
-    A deleted webhook's row stays for its deliveries, which are pruned. The secrets are in clear:
-    signatures cannot be made with a hash.
-    """
-
-    client = belongs_to(Client)
-    url = CharField(2048)
-    name = CharField(255, null=True)
-    events = JsonField()  # the event types it gets; an empty list means all
-    enabled = FlagField()
-    disabled_reason = TextField(null=True)
-    secret = CharField(64)
-    previous_secret = CharField(64, null=True)
-    previous_secret_until = InstantField(null=True)
-    last_delivery = JsonField(null=True)  # what the last try gave, as callers see it
-    failing_since = InstantField(null=True)  # the first failed try after the last success
-    failed_tries = IntegerField()  # since the last success
-    created_at = InstantField()
-    updated_at = InstantField()
-    deleted_at = InstantField(null=True)
-
-    class Meta:
-        table_name = "webhooks"
-        indexes = ((("client", "created_at", "id"), False),)
-
-
-class Event(Base):
-    """A change to report to a client's webhooks, with the state after it: the outbox.
-
-    It is written in the transaction of the change, if the client has a webhook.
-    """
-
-    sequence = BigAutoField()
-    id = IdField(unique=True)
-    client = belongs_to(Client)
-    event_type = CharField(32)
-    # These rows may be erased, or be those of a sample.
-    meeting = IdField(null=True, column_name="meeting_id")
-    lead = IdField(null=True, column_name="lead_id")
-    test = FlagField()
-    data = TextField()  # the JSON text of the body's `data`, without the sequence
-    created_at = InstantField()
-
-    class Meta:
-        table_name = "events"
-
-
-Event.add_index(Event.lead, where=Event.lead.is_null(False), name="events_of_lead")
-
-
-class Delivery(Base):
-    """An event on its way to one webhook, and the log of its tries: the queue."""
-
-    webhook_id: str
-    event_id: str
-
-    number = BigAutoField()  # the order of writing
-    id = IdField(unique=True)
-    webhook = belongs_to(Webhook)
-    event = ForeignKeyField(Event, field=Event.id, lazy_load=False)
-    event_type = CharField(32)
-    meeting = IdField(null=True, column_name="meeting_id")
-    lead = IdField(null=True, column_name="lead_id")
-    subject = IdField(
-        null=True, column_name="subject_id"
-    )  # the meeting, or else the lead: its events go in their order
-    test = FlagField()
-    status = CharField(16)
-    attempts = IntegerField()
-    next_attempt_at = InstantField(null=True)
-    leased_until = InstantField(null=True)
-    lease = IdField(
-        null=True, column_name="lease_id"
-    )  # of the last lease; the sender's results name it
-    last_status_code = IntegerField(null=True)
-    last_error = TextField(null=True)
-    tries = JsonField()  # in the form that responses have
-    created_at = InstantField()
-    delivered_at = InstantField(null=True)
-
-    class Meta:
-        table_name = "deliveries"
-        indexes = (
-            (("webhook", "number"), False),
-            (("subject", "number"), False),
-        )
-        constraints = [Check(f"status IN {DELIVERY_STATUSES}", "deliveries_status")]
-
-
-# Only the deliveries that wait, so that the sender finds them without reading the log.
-Delivery.add_index(
-    Delivery.webhook,
-    Delivery.next_attempt_at,
-    Delivery.number,
-    where=Delivery.status == "pending",
-    name="deliveries_waiting",
-)
-Delivery.add_index(
-    Delivery.number,
-    where=(Delivery.status == "pending") & Delivery.test,
-    name="deliveries_of_waiting_tests",
-)
-Delivery.add_index(
-    Delivery.webhook,
-    Delivery.number,
-    where=Delivery.status == "failed",
-    name="deliveries_failed",
-)
-
-
-class Sender(Table):
-    """A process that sends deliveries: when it was last seen, and what it has done."""
-
-    started_at = InstantField()
-    seen_at = InstantField()
-    delivered = BigIntegerField()
-    failed = BigIntegerField()  # deliveries given up
-    failed_tries = BigIntegerField()
-
-    class Meta:
-        table_name = "senders"
-
-
-# By these, an erasure finds the receipts about a booking of the lead.
-for column in (Receipt.external_event_id, Receipt.previous_event_id):
-    Receipt.add_index(
-        column, where=Receipt.lead.is_null(), name=f"receipts_without_lead_{column.name}"
-    )
-
-
 class ErasedEvent(Base):
     """The hash of a pair that named a meeting of an erased lead."""
 
@@ -791,25 +426,4 @@ IdempotencyKey.add_index(
     IdempotencyKey.subject,  # looked up when a lead is erased
     where=IdempotencyKey.subject.is_null(False),
     name="idempotency_keys_subject",
-)
-
-TABLES = (
-    Client,
-    ApiKey,
-    User,
-    MeetingType,
-    Lead,
-    Meeting,
-    ExternalEvent,
-    Activity,
-    Feed,
-    MeetingNote,
-    Source,
-    Receipt,
-    Webhook,
-    Event,
-    Delivery,
-    Sender,
-    IdempotencyKey,
-    ErasedEvent,
 )

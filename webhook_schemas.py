@@ -9,8 +9,8 @@ from marshmallow.validate import OneOf, Range
 import fields
 from bases import OptionalRequest, Query, Request, ResponseSchema
 from envelopes import UNKEPT, Answer, CursorPagination
-from models import DELIVERY_STATUSES, EVENT_TYPES
 from schemas import cursor_faults
+from webhook_models import DELIVERY_STATUSES, EVENT_TYPES
 
 WEBHOOK_URL = (
     "A public https address. Addresses in networks that the setting `WEBHOOK_ALLOW_NETWORKS` lists"

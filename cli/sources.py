@@ -9,8 +9,8 @@ from marshmallow import ValidationError
 
 from cli.command import NAME, JsonFile, Shown, command
 from fields import clean
+from intake_models import SOURCE_PROVIDERS, Source
 from intake_schemas import ReceiptResponse, SourceRequest, SourceResponse
-from models import SOURCE_PROVIDERS, Source
 from services import clients, intake, sources
 from services.errors import InvalidRequest
 from times import format_instant

@@ -11,10 +11,10 @@ from flask.cli import AppGroup
 
 from cli.command import NAME, Argument, Shown, command
 from fields import Url
-from models import EVENT_TYPES, Webhook
 from services import clients, sending, webhooks
 from services.errors import InvalidRequest
 from times import format_instant
+from webhook_models import EVENT_TYPES, Webhook
 
 URL = Argument(Url(required=True))
 

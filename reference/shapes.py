@@ -11,8 +11,10 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema
 
 import fields
+import intake_models
 import lead_schemas
 import models
+import webhook_models
 from bases import Query, Request, ResponseSchema
 from reference.examples import EXAMPLES
 from reference.webhook_examples import WEBHOOK_EXAMPLES
@@ -23,9 +25,9 @@ ENUMS = {
     models.BOOKING_STATUSES: "BookingStatus",
     models.SHOWN_STATUSES: "MeetingStatus",
     models.ACTIVITY_TYPES: "ActivityKind",
-    models.SOURCE_PROVIDERS: "SourceProvider",
-    models.EVENT_TYPES: "EventType",
-    models.DELIVERY_STATUSES: "DeliveryStatus",
+    intake_models.SOURCE_PROVIDERS: "SourceProvider",
+    webhook_models.EVENT_TYPES: "EventType",
+    webhook_models.DELIVERY_STATUSES: "DeliveryStatus",
 }
 LOCAL_TIME = {
     "type": "string",

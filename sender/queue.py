@@ -12,7 +12,8 @@ from typing import Any
 from peewee import fn
 
 from database.queries import among, checked, claimed, compiled, literal
-from models import Delivery, Event, Webhook, new_id
+from ids import new_id
+from webhook_models import Delivery, Event, Webhook
 
 LEASE = timedelta(seconds=60)
 

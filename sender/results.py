@@ -15,10 +15,11 @@ from typing import Any
 from peewee import fn
 
 from database.queries import Update, rows_of
-from models import Delivery, Sender, Webhook, new_id
+from ids import new_id
 from sender.client import Answer
 from sender.queue import Job
 from times import format_instant
+from webhook_models import Delivery, Sender, Webhook
 
 LONGEST_RETRY_AFTER = 24 * 3600.0
 SPREAD = 0.1  # by which a delay may be longer, so that retries do not arrive all at once

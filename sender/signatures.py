@@ -8,7 +8,7 @@ import hashlib
 import hmac
 from datetime import datetime
 
-from models import Webhook
+from webhook_models import Webhook
 
 PREFIX = "whsec_"
 

@@ -5,7 +5,8 @@ from typing import Any
 from database import db, transaction
 from database.group_commit import LARGEST_GROUP, GroupCommit
 from database.queries import Compiled, Insert
-from models import SOURCE, ExternalEvent, Lead, Meeting, MeetingType, User, new_id
+from ids import new_id
+from models import SOURCE, ExternalEvent, Lead, Meeting, MeetingType, User
 from scheduling import in_turns
 from services import external_events, leads, meeting_types, meetings, outcomes, users, waiting
 from services.errors import (

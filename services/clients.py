@@ -12,7 +12,8 @@ from database import transaction
 from database.group_commit import GroupCommit
 from database.pool import PoolTimeout
 from database.queries import Insert, among, compiled, rows_of
-from models import ApiKey, Client, is_uuid, new_id
+from ids import is_uuid, new_id
+from models import ApiKey, Client
 from scheduling import run_later
 from services.errors import (
     InvalidApiKey,

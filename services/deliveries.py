@@ -10,11 +10,11 @@ from peewee import fn
 
 from database import transaction
 from database.queries import literal, rows_of
-from models import Delivery, Event, Webhook
 from services import event_payloads, outbox
 from services.errors import DeliveryNotFound
 from services.outbox import Subscription
 from times import utc_now
+from webhook_models import Delivery, Event, Webhook
 
 Key = tuple[str, datetime, str]  # of a row in the log: the order, when it was made, its id
 

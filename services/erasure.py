@@ -10,24 +10,22 @@ from typing import Any
 
 from database import db, transaction
 from database.queries import Compiled, among, checked, compiled, locking
+from intake_models import Receipt
 from models import (
     Activity,
-    Delivery,
-    Event,
     ExternalEvent,
     Feed,
     IdempotencyKey,
     Lead,
     Meeting,
     MeetingNote,
-    Receipt,
-    Webhook,
 )
 from services import erased_events, external_events, leads, outbox
 from services.errors import LeadNotFound
 from services.personal_data import Subject, find_subject
 from services.timeline import ChangeSet
 from times import utc_now
+from webhook_models import Delivery, Event, Webhook
 
 Step = Callable[[Subject], object]
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import orjson
 
-from models import Delivery, Event, Lead, Meeting, MeetingNote
+from models import Lead, Meeting, MeetingNote
 from times import format_instant
+from webhook_models import Delivery, Event
 
 JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 

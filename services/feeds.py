@@ -4,7 +4,8 @@ import secrets
 
 from database import transaction
 from database.queries import Insert, rows_of
-from models import Feed, is_uuid, new_id
+from ids import is_uuid, new_id
+from models import Feed
 from services import calendars, leads, users
 from services.errors import NotFound, UnknownName
 from services.tokens import hash_secret

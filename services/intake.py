@@ -12,7 +12,8 @@ from database import db, is_unavailable, transaction
 from database.group_commit import GroupCommit
 from database.queries import among, compiled
 from decoding import decode_json
-from models import Receipt, Source, new_id
+from ids import new_id
+from intake_models import Receipt, Source
 from scheduling import in_turns
 from services import erased_events, receipts, waiting
 from services.errors import InvalidSignature, ReceiptNotFound, TryAgainLater, Unavailable

@@ -12,7 +12,8 @@ from peewee import IntegrityError, Select, fn
 from database import db, transaction
 from database.group_commit import LARGEST_GROUP, GroupCommit
 from database.queries import Compiled, Insert, Update, among, checked, compiled, locking, rows_of
-from models import SOURCE, Lead, metadata_fault, new_id
+from ids import new_id
+from models import SOURCE, Lead, metadata_fault
 from scheduling import in_turns
 from services import timeline, waiting
 from services.errors import ExternalIdConflict, InvalidRequest, LeadNotFound, Unavailable

@@ -6,7 +6,8 @@ from peewee import IntegrityError
 
 from database import transaction
 from database.queries import Insert, among, compiled, rows_of
-from models import MeetingType, new_id
+from ids import new_id
+from models import MeetingType
 from services.errors import InUse, MeetingTypeNotFound, NameTaken
 from times import utc_now
 

@@ -8,7 +8,8 @@ from peewee import Tuple
 
 from database import transaction
 from database.queries import Compiled, Insert, Update, checked, compiled, locking
-from models import NOTE_CONTENTS, OLDEST_FIRST, Meeting, MeetingNote, new_id
+from ids import new_id
+from models import NOTE_CONTENTS, OLDEST_FIRST, Meeting, MeetingNote
 from services import external_events, meetings
 from services.errors import InvalidRequest, MeetingNotFound, Unavailable
 from services.meetings import Key

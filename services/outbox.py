@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from database.queries import Insert, among, compiled
-from models import Activity, Delivery, Event, Lead, Meeting, MeetingNote, MeetingType, User, new_id
+from ids import new_id
+from models import Activity, Lead, Meeting, MeetingNote, MeetingType, User
 from services import event_payloads
 from times import utc_now
+from webhook_models import Delivery, Event
 
 DISABLED = "The webhook is disabled."
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from database import db
 from database.queries import among, checked, compiled
-from models import LATEST_START, Activity, ExternalEvent, Lead, Meeting, MeetingNote, Receipt
+from intake_models import Receipt
+from models import LATEST_START, Activity, ExternalEvent, Lead, Meeting, MeetingNote
 from services import external_events, leads, meetings, notes, receipts, timeline
 from services.waiting import Pair
 

@@ -5,7 +5,8 @@ from itertools import groupby
 from typing import Any
 
 from database import db
-from models import Meeting, Receipt, Source
+from intake_models import Receipt, Source
+from models import Meeting
 from services import (
     bookings,
     erased_events,

@@ -19,7 +19,7 @@ from database.queries import (
     rows_of,
     write_instant,
 )
-from models import LATEST_RECEIVED, Receipt
+from intake_models import LATEST_RECEIVED, Receipt
 from services import clients, pruning
 from services.errors import ReceiptNotFound
 from services.waiting import Pair

@@ -3,7 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
-from models import Lead, Meeting, MeetingNote, MeetingType, User, new_id
+from ids import new_id
+from models import Lead, Meeting, MeetingNote, MeetingType, User
 from services import event_payloads
 from times import utc_now
 

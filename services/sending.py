@@ -8,9 +8,9 @@ from peewee import PeeweeException, fn
 
 from database.pool import PoolTimeout
 from database.queries import compiled, literal, rows_of
-from models import Delivery, Sender, Webhook
 from services import health
 from times import utc_now
+from webhook_models import Delivery, Sender, Webhook
 
 SEEN = timedelta(seconds=60)  # a sender that was last seen before that is gone
 STUCK = timedelta(minutes=5)  # for which a due delivery may wait before the log warns

@@ -8,7 +8,8 @@ from peewee import IntegrityError
 from database import transaction
 from database.group_commit import GroupCommit
 from database.queries import Insert, Update, among, checked, compiled, locking
-from models import Receipt, Source, is_uuid, new_id
+from ids import is_uuid, new_id
+from intake_models import Receipt, Source
 from services.errors import InvalidRequest, NameTaken, NotFound, SourceNotFound
 from services.providers import generic
 from services.results import Details

@@ -8,9 +8,10 @@ import orjson
 from peewee import JOIN
 
 from database.queries import Compiled, Insert, compiled
-from models import CHANNEL, SOURCE, Activity, Client, Lead, Meeting, Webhook
+from models import CHANNEL, SOURCE, Activity, Client, Lead, Meeting
 from services import outbox
 from services.outbox import Subscription
+from webhook_models import Webhook
 
 Changes = dict[str, list[Any]]  # field → [before, after], as callers see the values
 

@@ -6,7 +6,8 @@ from peewee import IntegrityError
 
 from database import transaction
 from database.queries import Insert, among, compiled, rows_of
-from models import User, new_id
+from ids import new_id
+from models import User
 from services.errors import NameTaken, UnknownName, UserNotFound
 from times import utc_now
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from database import db, transaction
 from database.queries import Insert, rows_of
-from models import Delivery, Webhook, is_uuid, new_id
+from ids import is_uuid, new_id
 from services import deliveries, network, outbox, samples
 from services.errors import InvalidRequest, TooManyWebhooks, UnknownName, WebhookNotFound
 from services.network import AddressRefused, Networks
 from services.outbox import Subscription
 from times import utc_now
+from webhook_models import Delivery, Webhook
 
 Given = dict[str, Any]
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models import Source
+from intake_models import Source
 from services.payloads import Repaired, repair
 from services.providers import PROVIDERS
 from services.providers.events import Event

@@ -10,10 +10,11 @@ import pytest
 from conftest import booking, hold_write_lock, using
 from peewee import IntegrityError
 from playhouse.schema_diff import diff_models
+from tables import TABLES
 
 import database
 from database import db, transaction
-from models import TABLES, ExternalEvent, Meeting
+from models import ExternalEvent, Meeting
 from services import leads, migrations
 
 

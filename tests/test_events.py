@@ -9,10 +9,12 @@ from test_webhooks import add, log_meeting, log_of, public_names  # noqa: F401
 
 import database
 from database import db, transaction
-from models import ACTIVITY_TYPES, EVENT_TYPES, MeetingNote, new_id
+from ids import new_id
+from models import ACTIVITY_TYPES, MeetingNote
 from services import leads, outbox, timeline, users, webhooks
 from services.results import Loaded
 from times import utc_now
+from webhook_models import EVENT_TYPES
 
 MEETING_KEYS = [
     *("id", "title", "starts_at", "ends_at", "duration_minutes", "timezone", "location_type"),

@@ -7,8 +7,8 @@ from conftest import booking
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ids import is_uuid
 from intake_schemas import MeetingNoteRequest
-from models import is_uuid
 
 anything = st.recursive(
     st.none()

@@ -8,10 +8,10 @@ import pytest
 from conftest import hold_write_lock, using
 from freezegun import freeze_time
 from server import Server
+from tables import TABLES
 
 import database
 from database import db
-from models import TABLES
 from services import clients, migrations
 from services.errors import InvalidApiKey
 

@@ -14,39 +14,43 @@ FILES = sorted(
 )
 OURS = {path.parts[0].removesuffix(".py") for path in FILES}
 SCHEMAS = {"schemas", "lead_schemas", "intake_schemas", "webhook_schemas"}
+MODELS = {"ids", "models", "intake_models", "webhook_models"}
 CATALOGUE = SCHEMAS | {"envelopes", "bases", "fields"}
 MAY_IMPORT = {
     "app.py": OURS - {"app", "reference", "migrations"},
     "routes": {"routes", "web", "services"} | CATALOGUE,
     "web": {"web", "services", "config"} | CATALOGUE,
-    "web/answers.py": {"web", "services", "models", "times"} | CATALOGUE,
+    "web/answers.py": {"web", "services", "times"} | MODELS | CATALOGUE,
     "web/body.py": {"services", "scheduling", "decoding"} | CATALOGUE,
-    "cli/demo.py": {"cli", "services", "models", "web"} | SCHEMAS,  # it names the pages
+    "cli/demo.py": {"cli", "services", "web"} | MODELS | SCHEMAS,  # it names the pages
     "cli/files.py": {"cli", "bases", "fields", "services"} | SCHEMAS,
-    "cli": {"cli", "decoding", "fields", "services", "models", "database", "times"} | SCHEMAS,
-    "cli/webhooks.py": {"cli", "fields", "services", "sender", "models", "times"},
+    "cli": {"cli", "decoding", "fields", "services", "database", "times"} | MODELS | SCHEMAS,
+    "cli/webhooks.py": {"cli", "fields", "services", "sender", "times"} | MODELS,
     "envelopes.py": {"bases"} | SCHEMAS,
-    "webhook_schemas.py": {"bases", "envelopes", "fields", "models", "schemas"},
-    "schemas.py": {"bases", "fields", "models", "times"},
-    "lead_schemas.py": {"bases", "fields", "models", "schemas"},
-    "intake_schemas.py": {"bases", "fields", "models", "schemas"},
+    "schemas.py": {"bases", "fields", "times"} | MODELS,
+    "lead_schemas.py": {"bases", "fields", "schemas"} | MODELS,
+    "intake_schemas.py": {"bases", "fields", "schemas"} | MODELS,
+    "webhook_schemas.py": {"bases", "envelopes", "fields", "schemas"} | MODELS,
     "bases.py": set(),
-    "fields.py": {"models", "times"},
-    "services": {"services", "models", "database", "scheduling", "times"},
+    "fields.py": {"times"} | MODELS,
+    "services": {"services", "database", "scheduling", "times"} | MODELS,
     # It repairs payloads field by field, as the schema of a booking decides what is valid.
     "services/payloads.py": {"services", "schemas", "fields", "times"},
     "services/loading.py": {"services", "fields"},
-    "services/files": {"services", "bases", "models", "database", "times", "decoding"},
-    "services/files/kinds.py": {"services", "models", "decoding"} | SCHEMAS,  # by POST's schemas
-    "services/providers": {"services", "models", "times"},
+    "services/files": {"services", "bases", "database", "times", "decoding"} | MODELS,
+    "services/files/kinds.py": {"services", "decoding"} | MODELS | SCHEMAS,  # by POST's schemas
+    "services/providers": {"services", "times"} | MODELS,
     "services/providers/events.py": {"fields"},  # which characters a text may hold
-    "services/providers/generic.py": {"services", "schemas", "fields", "models"},  # targets
-    "services/intake.py": {"services", "models", "database", "scheduling", "times", "decoding"},
+    "services/providers/generic.py": {"services", "schemas", "fields"} | MODELS,  # targets
+    "services/intake.py": {"services", "database", "scheduling", "times", "decoding"} | MODELS,
     "sender/__main__.py": {"config", "sender", "services", "database"},  # it starts the sender
-    "sender": {"sender", "services", "models", "database", "times"},
+    "sender": {"sender", "services", "database", "times"} | MODELS,
     "services/errors.py": set(),
     "services/results.py": {"services"},
     "models.py": {"database"},
+    "intake_models.py": {"database", "models"},
+    "webhook_models.py": {"database", "models"},
+    "ids.py": set(),
     "times.py": set(),
     "decoding.py": set(),
     "database": {"database", "scheduling"},
@@ -54,7 +58,7 @@ MAY_IMPORT = {
     "config": {"config"},
     "config/gunicorn.py": {"config", "services", "database"},  # it starts the service
     "migrations": set(),
-    "reference": {"reference", "routes", "web", "services", "models", "config"} | CATALOGUE,
+    "reference": {"reference", "routes", "web", "services", "config"} | MODELS | CATALOGUE,
 }
 
 

@@ -10,7 +10,8 @@ from conftest import booking, using
 import database
 from database import db
 from database.queries import Compiled
-from models import Activity, ExternalEvent, Lead, Meeting, MeetingNote, new_id
+from ids import new_id
+from models import Activity, ExternalEvent, Lead, Meeting, MeetingNote
 from services import (
     bookings,
     clients,

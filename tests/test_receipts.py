@@ -7,7 +7,7 @@ from conftest import using
 from freezegun import freeze_time
 from hooks import Hook, calendly
 
-from models import Receipt
+from intake_models import Receipt
 from services import pruning, receipts
 
 START = "2026-03-02T12:00:00Z"

@@ -15,8 +15,7 @@ from test_webhooks import log_meeting, log_of
 
 import database
 from database import db, transaction
-from models import Delivery, Webhook, new_id
-from models import Sender as SenderRow
+from ids import new_id
 from sender import client as client_module
 from sender import queue, results
 from sender.client import Answer, Client
@@ -25,6 +24,8 @@ from sender.loop import Sender
 from sender.results import Result
 from services import deliveries, migrations
 from times import format_instant, utc_now
+from webhook_models import Delivery, Webhook
+from webhook_models import Sender as SenderRow
 
 LOCAL = (ip_network("127.0.0.0/8"),)
 SCHEDULE = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)

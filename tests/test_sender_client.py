@@ -15,11 +15,11 @@ from receiver import Receiver
 from standardwebhooks.webhooks import Webhook as StandardWebhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from models import Webhook
 from sender import client as client_module
 from sender import signatures
 from sender.client import Client
 from services import network
+from webhook_models import Webhook
 
 LOCAL = (ip_network("127.0.0.0/8"),)
 SECRETS = ["whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2)]

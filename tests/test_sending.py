@@ -21,10 +21,10 @@ import database
 from config import supervisor as supervisor_module
 from config.settings import ROOT
 from config.supervisor import Supervisor
-from models import Delivery
-from models import Sender as SenderRow
 from services import clients, migrations, sending
 from times import utc_now
+from webhook_models import Delivery
+from webhook_models import Sender as SenderRow
 
 NETWORKS = (ip_network("127.0.0.0/8"),)
 ALLOW = {"WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8", "LOG_LEVEL": "INFO"}

@@ -12,7 +12,8 @@ from freezegun import freeze_time
 import database
 from config.logging import JsonFormatter, TextFormatter
 from database.queries import Insert
-from models import Receipt, new_id
+from ids import new_id
+from intake_models import Receipt
 from services import sources
 from services.errors import NotFound, SourceNotFound
 from services.providers import generic

@@ -5,9 +5,9 @@ import base64
 import pytest
 from conftest import booking, using
 
-from models import EVENT_TYPES
 from routes import webhooks as routes
 from services import webhooks
+from webhook_models import EVENT_TYPES
 
 UNKNOWN = "0198c0de-0000-7000-8000-000000000000"
 

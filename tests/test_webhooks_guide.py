@@ -13,12 +13,12 @@ from programs import find_or_install
 from server import free_port
 
 from config.settings import ROOT
-from models import EVENT_TYPES
 from sender.client import Client
 from sender.loop import Sender
 from services import deliveries, leads, migrations, webhooks
 from services.clients import create as create_client
 from services.results import Loaded
+from webhook_models import EVENT_TYPES
 
 GUIDE = (ROOT / "docs" / "webhooks.md").read_text()
 LOCAL = (ip_network("127.0.0.0/8"),)

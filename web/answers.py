@@ -13,9 +13,10 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from bases import ResponseSchema
 from fields import write_cursor
+from intake_models import Receipt
 from intake_schemas import MeetingNoteResponse, ReceiptResponse
 from lead_schemas import ActivityResponse, LeadResponse
-from models import SHOWN_STATUSES, Receipt
+from models import SHOWN_STATUSES
 from schemas import PAIR, MeetingItem
 from services import health
 from services.deliveries import payload_of

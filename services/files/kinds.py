@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 from decoding import decode_json
+from ids import is_uuid
 from lead_schemas import LeadRequest, LeadResponse
-from models import SHOWN_STATUSES, is_uuid
+from models import SHOWN_STATUSES
 from schemas import PAIR, MeetingExport, MeetingRequest, ReasonAndNotes
 from services import bookings, leads, meeting_types
 from services.files.importing import fingerprint

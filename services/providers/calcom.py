@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from models import Source
+from intake_models import Source
 from services.providers.events import Action, Event, event_name, find, flag, unnamed
 from services.providers.signatures import is_same, sign
 

@@ -13,7 +13,7 @@ import jsonpointer
 from marshmallow import ValidationError
 
 import fields
-from models import Source
+from intake_models import Source
 from schemas import MeetingRequest, Reason
 from services.providers.events import Action, Event, event_name, is_blank, plain_text
 from services.providers.signatures import is_same, sign

@@ -6,7 +6,7 @@ https://help.gohighlevel.com, "Workflow Action - Webhook"
 from collections.abc import Mapping
 from typing import Any
 
-from models import Source
+from intake_models import Source
 from services.providers.events import Action, Event, event_name, find, is_blank, plain_text
 from services.providers.signatures import is_same
 
