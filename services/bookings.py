@@ -8,7 +8,16 @@ from database.queries import Compiled, Insert
 from ids import new_id
 from models import SOURCE, ExternalEvent, Lead, Meeting, MeetingType, User
 from scheduling import in_turns
-from services import external_events, leads, meeting_types, meetings, outcomes, users, waiting
+from services import (
+    external_events,
+    lead_changes,
+    leads,
+    meeting_types,
+    meetings,
+    outcomes,
+    users,
+    waiting,
+)
 from services.errors import (
     ExternalEventConflict,
     InvalidRequest,
@@ -142,7 +151,7 @@ def _lock_leads_to_create(client_id: str, bookings: list[Booking]) -> None:
     new = {b.email_key for b in bookings if b.creates_lead and b.lead is None}
     if not new:
         return
-    db.lock_names([leads.email_lock(client_id, str(email_key)) for email_key in new])
+    db.lock_names([lead_changes.email_lock(client_id, str(email_key)) for email_key in new])
     named = [booking for booking in bookings if booking.lead is None and booking.email_key in new]
     found = leads.find_named(client_id, [booking.given for booking in named])
     for booking, lead in zip(named, found, strict=True):
@@ -379,7 +388,7 @@ class Batch:
 
     def _write(self) -> None:
         changed = self.changes.rows
-        leads.insert_unless_taken([*self.new_leads.values()])
+        lead_changes.insert_unless_taken([*self.new_leads.values()])
         insert_meetings([changed.pop(meeting.id, meeting) for meeting in self.new])
         meetings.update_rows([*changed.values()])
         for pair, claimed_for in self.claims.items():

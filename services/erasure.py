@@ -20,7 +20,7 @@ from models import (
     Meeting,
     MeetingNote,
 )
-from services import erased_events, external_events, leads, outbox
+from services import erased_events, external_events, lead_changes, outbox
 from services.errors import LeadNotFound
 from services.personal_data import Subject, find_subject
 from services.timeline import ChangeSet
@@ -136,7 +136,7 @@ def _erase(client_id: str, lead_id: str, keep_days: int) -> dict[str, int]:
 
 def _report(client_id: str, lead_id: str) -> None:
     """Report the erasure to the client's webhooks; a lead that is gone has no timeline."""
-    subscriptions = ChangeSet(client_id, leads.latest_change).subscriptions
+    subscriptions = ChangeSet(client_id, lead_changes.latest_change).subscriptions
     if any(each.wants("lead.erased") for each in subscriptions):
         data = {"lead": {"id": lead_id}, "changes": None}
         event = outbox.new_event(client_id, "lead.erased", data, utc_now(), lead_id=lead_id)

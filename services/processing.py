@@ -11,6 +11,7 @@ from services import (
     bookings,
     erased_events,
     external_events,
+    lead_changes,
     leads,
     meeting_types,
     outcomes,
@@ -209,7 +210,7 @@ class Processing:
             if lead is None
         }
         if unknown:
-            db.lock_names([leads.email_lock(self.client_id, key) for key in unknown])
+            db.lock_names([lead_changes.email_lock(self.client_id, key) for key in unknown])
 
     def _log(self, rows: list[Loaded]) -> list[Result]:
         batch = bookings.Batch(self.client_id, rows)

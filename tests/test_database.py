@@ -15,7 +15,7 @@ from tables import TABLES
 import database
 from database import db, transaction
 from models import ExternalEvent, Meeting
-from services import leads, migrations
+from services import lead_queries, leads, migrations
 
 
 class TestMigrations:
@@ -166,10 +166,10 @@ def test_a_transaction_aborted_by_a_deadlock_runs_again(kind, api):
     @transaction
     def change(one, other):
         runs.append(one["id"])
-        leads.lead_by_id_locked.first(client_id=api.client_id, lead_id=one["id"])
+        lead_queries.lead_by_id_locked.first(client_id=api.client_id, lead_id=one["id"])
         if len(runs) <= 2:
             both_hold_one.wait()
-        leads.lead_by_id_locked.first(client_id=api.client_id, lead_id=other["id"])
+        lead_queries.lead_by_id_locked.first(client_id=api.client_id, lead_id=other["id"])
 
     threads = [
         threading.Thread(target=change, args=pair) for pair in ((first, second), (second, first))

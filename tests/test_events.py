@@ -11,7 +11,7 @@ import database
 from database import db, transaction
 from ids import new_id
 from models import ACTIVITY_TYPES, MeetingNote
-from services import leads, outbox, timeline, users, webhooks
+from services import lead_changes, leads, outbox, timeline, users, webhooks
 from services.results import Loaded
 from times import utc_now
 from webhook_models import EVENT_TYPES
@@ -176,7 +176,7 @@ def _add_note(client_id, lead_id, meeting_id):
         updated_at=now,
         **dict.fromkeys(empty),
     )
-    changes = timeline.ChangeSet(client_id, leads.latest_change)
+    changes = timeline.ChangeSet(client_id, lead_changes.latest_change)
     changes.record(lead_id, "note_added", "Note added", now, meeting_id=meeting_id)
     timeline.insert_activities(changes)
 
@@ -252,7 +252,7 @@ def test_a_webhook_is_made_only_when_no_older_transaction_can_miss_it(kind, api,
 
     @transaction
     def change_slowly():
-        changes = timeline.ChangeSet(api.client_id, leads.latest_change)
+        changes = timeline.ChangeSet(api.client_id, lead_changes.latest_change)
         assert changes.subscriptions == []
         has_read.set()
         commit.wait(3)

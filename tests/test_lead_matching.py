@@ -7,7 +7,7 @@ import pytest
 from conftest import CALLERS, call_at_once, save_lead
 from server import Server
 
-from services import leads, waiting
+from services import lead_matching, lead_queries, leads, waiting
 from services.results import Loaded
 
 CALLS = 12
@@ -290,7 +290,7 @@ class TestConcurrency:
         self, app, api, kind, monkeypatch
     ):
         older, newer = api.new_lead(email="a@b.co"), api.new_lead(email="a@b.co")
-        find = leads.leads_by_keys_locked
+        find = lead_queries.leads_by_keys_locked
         calls = []
 
         def find_after_a_change(**given):
@@ -300,7 +300,7 @@ class TestConcurrency:
                 found[0].email_key = "other@b.co"
             return found
 
-        monkeypatch.setattr(leads, "leads_by_keys_locked", find_after_a_change)
+        monkeypatch.setattr(lead_matching, "leads_by_keys_locked", find_after_a_change)
 
         answer = save(api, email="a@b.co")
 

@@ -19,7 +19,8 @@ from services import (
     erasure,
     external_events,
     idempotency,
-    leads,
+    lead_changes,
+    lead_queries,
     meetings,
     notes,
     personal_data,
@@ -72,7 +73,7 @@ def _seed(leads_count, meetings_count):
     people = []
     for n in range(leads_count):
         given = {"first_name": f"Lead {n}", "email": f"lead{n}@example.com", "phone": f"{n}"}
-        people.append(leads._new_lead(owner, Loaded(given, {})))
+        people.append(lead_changes.new_lead(owner, Loaded(given, {})))
         people[-1].updated_at = now + timedelta(seconds=n)
     booked = []
     for n in range(meetings_count):
@@ -137,7 +138,7 @@ def _seed(leads_count, meetings_count):
         for meeting in booked[:5000]
     ]
     for insert, rows in (
-        (leads.insert_unless_taken, people),
+        (lead_changes.insert_unless_taken, people),
         (bookings.insert_meetings, booked),
         (external_events.insert_unless_taken, events),
         (timeline.insert_rows, activities),
@@ -305,14 +306,14 @@ class TestPlans:
         ("query", "index"),
         [
             (timeline.activities_of_lead, "activities_lead_id_id"),
-            (leads.leads_by_external_id_locked, "leads_external_id_client_id"),
-            (leads.latest_leads_by_email, "leads_email_key_client_id"),
-            (leads.latest_leads_by_email, PRIMARY + "leads"),
-            (leads.leads_by_id, PRIMARY + "leads"),
-            (leads.leads_by_keys_locked, "leads_external_id_client_id"),
-            (leads.leads_by_keys_locked, "leads_email_key_client_id"),
-            (leads.leads_by_keys_locked, "leads_phone_digits"),
-            (leads.leads_by_keys_locked, PRIMARY + "leads"),
+            (lead_queries.leads_by_external_id_locked, "leads_external_id_client_id"),
+            (lead_queries.latest_leads_by_email, "leads_email_key_client_id"),
+            (lead_queries.latest_leads_by_email, PRIMARY + "leads"),
+            (lead_queries.leads_by_id, PRIMARY + "leads"),
+            (lead_queries.leads_by_keys_locked, "leads_external_id_client_id"),
+            (lead_queries.leads_by_keys_locked, "leads_email_key_client_id"),
+            (lead_queries.leads_by_keys_locked, "leads_phone_digits"),
+            (lead_queries.leads_by_keys_locked, PRIMARY + "leads"),
             (notes.note_by_tool, "meeting_notes_external_meeting_id_client_id_provider"),
             (notes.note_by_tool_locked, "meeting_notes_external_meeting_id_client_id_provider"),
             (notes._page(False), "meeting_notes_meeting_id_created_at_id"),
@@ -321,7 +322,7 @@ class TestPlans:
             (external_events.owners_locked, PRIMARY + "meetings"),
             (external_events.owner_of_pair, PRIMARY + "external_events"),
             (meetings.latest_change, "meetings_client_id_updated_at_id"),
-            (leads.latest_change, "leads_client_id_updated_at"),
+            (lead_changes.latest_change, "leads_client_id_updated_at"),
         ],
         ids=lambda value: getattr(value, "__name__", value),
     )
@@ -387,11 +388,11 @@ class TestPlans:
     @pytest.mark.parametrize(
         "query",
         [
-            leads.leads_by_id,
-            leads.lead_by_id,
-            leads.latest_leads_by_email,
-            leads.leads_by_external_id_locked,
-            leads.leads_by_keys_locked,
+            lead_queries.leads_by_id,
+            lead_queries.lead_by_id,
+            lead_queries.latest_leads_by_email,
+            lead_queries.leads_by_external_id_locked,
+            lead_queries.leads_by_keys_locked,
             external_events.owners_locked,
             external_events.owner_of_pair,
             meetings.meeting_by_id,
@@ -417,7 +418,8 @@ class TestPlans:
         query = {field: "7", "limit": 50, "page": 0}
 
         for client in ({}, {"client_id": new_id()}):
-            plan = explain(Compiled(lambda client_id: leads._page(client_id, query)), **client)
+            pages = Compiled(lambda client_id: lead_queries.page(client_id, query))
+            plan = explain(pages, **client)
 
             assert index in plan, plan
             assert not re.search(f"{WHOLE_TABLE}|{OF_ALL}", plan), plan
