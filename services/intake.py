@@ -5,7 +5,6 @@ A receipt and its effect commit together.
 
 import logging
 from collections.abc import Collection
-from contextlib import suppress
 from typing import Any
 
 from database import db, is_unavailable, transaction
@@ -20,6 +19,7 @@ from services.errors import InvalidSignature, ReceiptNotFound, TryAgainLater, Un
 from services.processing import UNKEPT, Item, Processing
 from services.providers import PROVIDERS
 from services.providers.events import Event
+from services.rehearsal import rehearse
 from services.waiting import Pair
 from times import utc_now
 
@@ -102,21 +102,10 @@ def _receive(client_id: str, items: list[Item]) -> list[Receipt]:
 _receive_together: GroupCommit[Item, Receipt] = GroupCommit(_receive)
 
 
-class _Undo(Exception):
-    """Rolls back a trial."""
-
-
 def try_out(source: Source, payload: Any) -> Receipt:
     """Return the receipt that a payload would get; nothing is stored."""
     item = _new_item(source, "", payload)
-
-    @transaction
-    def attempt() -> None:
-        _receive(source.client_id, [item])
-        raise _Undo
-
-    with suppress(_Undo):
-        attempt()
+    rehearse(lambda: _receive(source.client_id, [item]))
     return item.receipt
 
 
