@@ -41,7 +41,7 @@ format: .venv/installed-dev  ## format the code and fix its style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-openapi: .venv/installed-dev  ## rebuild docs/openapi.json after changing a route or a schema
+openapi: .venv/installed-dev  ## rebuild docs/openapi.json and docs/mcp_tools.json after changing a route or a schema
 	$(BIN)/python -m reference.openapi
 
 help:  ## list the targets

@@ -20,11 +20,14 @@ from models import metadata_fault
 from times import EARLIEST, OUT_OF_RANGE, TIMEZONES, TOO_LATE, read_date_time, to_instant
 
 REQUIRED = "Required."
+IDEMPOTENCY_KEY = "[ -~]{1,255}"
+NOT_A_KEY = "Must be 1 to 255 printable ASCII characters."
 REFUSED = "Must not contain control characters or unpaired surrogates."
 WRONG_CURSOR = "Must be the next_cursor of an earlier response in the same order."
 WRONG_DATE_TIME = (
     "Must be an ISO 8601 date and time, such as 2025-12-29T14:00:00 or 2025-12-29T17:00:00Z."
 )
+LARGEST_PAGE = 10**12
 LONGEST_EMAIL, LONGEST_URL = 254, 2048
 INT64 = range(-(2**63), 2**63)
 
@@ -170,6 +173,14 @@ class Word(InputField, fields.String):
             f" words: {', '.join(reserved)}."
         )
         super().__init__(validate=validate.Regexp(pattern, error=error), **options)
+
+
+class IdempotencyKey(InputField, fields.String):
+    """A caller's own name for a request, by which it can be sent again."""
+
+    def __init__(self, **options: Any) -> None:
+        pattern = f"^{IDEMPOTENCY_KEY}$"
+        super().__init__(validate=validate.Regexp(pattern, error=NOT_A_KEY), **options)
 
 
 class Choice(InputField, fields.String):
@@ -431,3 +442,29 @@ def write_cursor(key: tuple[str, datetime, str] | None) -> str | None:
         return None
     order, at, row_id = key
     return base64.b64encode(json.dumps([order, at.isoformat(), row_id]).encode(), b"-_").decode()
+
+
+class PagePosition(InputField, fields.String):
+    """The number of a page, counted from 0, and its rows, as `write_position` wrote them."""
+
+    SHAPE = Cursor.SHAPE
+
+    def __init__(self, most_rows: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.most_rows = most_rows
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = PlainText(max=255)(super()._deserialize(value, *args, **kwargs))
+        try:
+            page, rows = json.loads(base64.b64decode(text.encode(), b"-_", validate=True))
+        except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+            raise ValidationError(WRONG_CURSOR) from error
+        are_whole = type(page) is int and type(rows) is int
+        if not are_whole or not 0 <= page <= LARGEST_PAGE or not 1 <= rows <= self.most_rows:
+            raise ValidationError(WRONG_CURSOR)
+        return page, rows
+
+
+def write_position(page: int, rows: int) -> str:
+    """Return an opaque cursor for a page of so many rows."""
+    return base64.b64encode(json.dumps([page, rows]).encode(), b"-_").decode()

@@ -20,6 +20,7 @@ import routes
 from bases import OptionalRequest, Request
 from config.settings import ROOT
 from envelopes import Answer
+from reference import mcp_tools
 from reference.examples import HOST, MEETING, MEETING_TYPE, RECEIPT, SOURCE
 from reference.responses import (
     JSON,
@@ -436,10 +437,11 @@ def table_line(error: ServiceError) -> str:
     return f"| {error.status} | `{error.code}` | {first_sentence(type(error))} |"
 
 
-def text_of(document: dict[str, Any]) -> str:
-    """Return the document as JSON text."""
+def text_of(document: Any) -> str:
+    """Return a document as JSON text."""
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
 if __name__ == "__main__":
     (ROOT / "docs" / "openapi.json").write_text(text_of(build()))
+    (ROOT / "docs" / "mcp_tools.json").write_text(text_of(mcp_tools.build()))

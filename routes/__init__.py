@@ -1,15 +1,16 @@
-"""The routes: the blueprint `api`, which needs a key, and the public routes."""
+"""The routes: the blueprints `api` and `assistants`, which need a key, and the public routes."""
 
 from flask import Flask
 
 from routes import meetings, notes, leads, users, meeting_types  # isort: skip  (document order)
-from routes import sources, receipts, webhooks, calendars, hooks, public  # isort: skip
+from routes import sources, receipts, webhooks, calendars, hooks, public, mcp  # isort: skip
 from routes.blueprint import api
 
 __all__ = [
     "calendars",
     "hooks",
     "leads",
+    "mcp",
     "meeting_types",
     "meetings",
     "notes",
@@ -34,3 +35,4 @@ def register(app: Flask) -> None:
     app.add_url_rule("/docs", view_func=public.get_docs)
     app.add_url_rule("/docs/<version>/<name>", view_func=public.get_docs_file)
     app.register_blueprint(api)
+    app.register_blueprint(mcp.assistants)

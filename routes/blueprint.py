@@ -7,6 +7,7 @@ from flask import Blueprint, g, request
 
 from services import clients
 from web import idempotency
+from web.keys import read_api_key
 
 api = Blueprint("api", __name__, url_prefix="/api/public")
 
@@ -18,11 +19,8 @@ def authenticate() -> None:
     The hook covers every route of the blueprint, so that none is public by mistake. Raises
     MissingApiKey, InvalidApiKey, and ReadOnlyKey for any method but GET and HEAD.
     """
-    api_key = request.headers.get("X-API-Key", "").strip()
-    if not api_key:
-        scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
-        api_key = token.strip() if scheme.lower() == "bearer" else ""
-    g.client_id = clients.authenticate(api_key, writes=request.method not in ("GET", "HEAD"))
+    writes = request.method not in ("GET", "HEAD")
+    g.client_id = clients.authenticate(read_api_key(), writes)
 
 
 api.before_request(idempotency.answer_once)

@@ -45,8 +45,18 @@ def valid_keys(key_hashes: Any) -> Any:
 def authenticate(api_key: str | None, writes: bool = False) -> str:
     """Return the id of the client that a key belongs to.
 
-    Raises MissingApiKey, InvalidApiKey, and for a request that `writes` ReadOnlyKey. The database
-    is asked each time, so that a revoked key stops working at once in every process.
+    Raises MissingApiKey, InvalidApiKey, and for a request that `writes` ReadOnlyKey.
+    """
+    key = find_key(api_key)
+    if writes and key.read_only:
+        raise ReadOnlyKey()
+    return key.client_id
+
+
+def find_key(api_key: str | None) -> ApiKey:
+    """Return a valid key, and note its use. Raises MissingApiKey, InvalidApiKey.
+
+    The database is asked each time, so that a revoked key stops working at once in every process.
     """
     if not api_key:
         raise MissingApiKey()
@@ -56,9 +66,7 @@ def authenticate(api_key: str | None, writes: bool = False) -> str:
         raise InvalidApiKey()
     if key.last_used_on != today:
         _note_use(key.key_hash, today)
-    if writes and key.read_only:
-        raise ReadOnlyKey()
-    return key.client_id
+    return key
 
 
 def _today() -> str:
@@ -128,6 +136,13 @@ def create(name: str) -> tuple[Client, str]:
 def list_all() -> list[Client]:
     """Return every client by name."""
     return rows_of(Client.select().order_by(Client.name))
+
+
+def get(client_id: str) -> Client:
+    """Return the client that a valid key belongs to."""
+    [client] = rows_of(Client.select().where(Client.id == client_id))
+    found: Client = client
+    return found
 
 
 def find(id_or_name: str) -> Client:

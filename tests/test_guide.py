@@ -71,4 +71,4 @@ def test_every_call_of_the_guide_has_its_answer():
     calls = [block for block, _ in BLOCKS if "curl" in block and "id_of" not in block]
 
     assert calls == [block for block, shown in BLOCKS if shown]
-    assert len(calls) == 18
+    assert len(calls) == 19

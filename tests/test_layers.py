@@ -15,7 +15,7 @@ FILES = sorted(
 OURS = {path.parts[0].removesuffix(".py") for path in FILES}
 SCHEMAS = {"schemas", "lead_schemas", "intake_schemas", "webhook_schemas"}
 MODELS = {"ids", "models", "intake_models", "webhook_models"}
-CATALOGUE = SCHEMAS | {"envelopes", "bases", "fields"}
+CATALOGUE = SCHEMAS | {"tool_schemas", "envelopes", "bases", "fields"}
 MAY_IMPORT = {
     "app.py": OURS - {"app", "reference", "migrations"},
     "routes": {"routes", "web", "services"} | CATALOGUE,
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "lead_schemas.py": {"bases", "fields", "schemas"} | MODELS,
     "intake_schemas.py": {"bases", "fields", "schemas"} | MODELS,
     "webhook_schemas.py": {"bases", "envelopes", "fields", "schemas"} | MODELS,
+    "tool_schemas.py": {"bases", "fields", "schemas", "lead_schemas"} | MODELS,
     "bases.py": set(),
     "fields.py": {"times"} | MODELS,
     "services": {"services", "database", "scheduling", "times"} | MODELS,

@@ -9,7 +9,7 @@ from openapi_checks import CODES, DOCUMENT, component_validator, resolve, valida
 from openapi_spec_validator import validate
 
 from config.settings import ROOT
-from reference import openapi
+from reference import mcp_tools, openapi
 
 OPERATIONS = {
     operation["operationId"]: operation
@@ -26,6 +26,12 @@ def test_the_stored_document_is_up_to_date():
     stored = (ROOT / "docs" / "openapi.json").read_text()
 
     assert openapi.text_of(openapi.build()) == stored, "out of date: run make openapi"
+
+
+def test_the_stored_tools_are_up_to_date():
+    stored = (ROOT / "docs" / "mcp_tools.json").read_text()
+
+    assert openapi.text_of(mcp_tools.build()) == stored, "out of date: run make openapi"
 
 
 def test_the_document_is_valid_openapi():
@@ -50,6 +56,7 @@ def test_every_route_is_documented_except_those_that_serve_the_document(app):
         "/openapi.json",
         "/docs",
         "/docs/{version}/{name}",
+        "/mcp",  # another protocol, which describes itself
     }
 
 

@@ -69,10 +69,15 @@ def load_rows(schema: type[Request], query_schema: type[Query] = Query) -> Rows:
         wrong["body"] = [f"Must hold 1 to {ARRAY_ROWS} objects, not {len(body)}."]
     if wrong:
         raise InvalidRequest(wrong)
+    return Rows(True, load_array(schema, body), query)
+
+
+def load_array(schema: type[Request], items: list[Any]) -> list[Loaded]:
+    """Load each item of an array as far as it is valid, while other requests go on."""
     rows: list[Loaded] = []
-    for part in in_turns(body, ROWS_A_TURN):
+    for part in in_turns(items, ROWS_A_TURN):
         rows += [load_object(instance(schema), item) for item in part]
-    return Rows(True, rows, query)
+    return rows
 
 
 def load_query(schema: type[Query]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The header `Idempotency-Key`: a POST that is sent again gets the response of the first."""
 
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
 from flask import Response, current_app, g, request
 
+from fields import IDEMPOTENCY_KEY, NOT_A_KEY
 from services import idempotency
 from services.idempotency import KeptAnswer, KeyedRequest
 from web.answers import JsonResponse
@@ -15,8 +17,7 @@ from web.describe import Described
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
-KEY = re.compile(r'"([ -~]{1,255})"|(?!"")([ -~]{1,255})')
-FORM = "Must be 1 to 255 printable ASCII characters."
+KEY = re.compile(rf'"({IDEMPOTENCY_KEY})"|(?!"")({IDEMPOTENCY_KEY})')
 NO_ARRAY = "Not possible with an array: each row has its own replay key."
 
 
@@ -32,7 +33,7 @@ def answer_once() -> Response | None:
     described: Described = vars(current_app.view_functions[str(request.endpoint)])["described"]
     key = KEY.fullmatch(given)
     if described.unrepeatable or key is None:
-        g.wrong_headers = {HEADER: [described.unrepeatable or FORM]}
+        g.wrong_headers = {HEADER: [described.unrepeatable or NOT_A_KEY]}
         return None
     assert described.body is not None
     raw = read_body(described.body.BODY_BYTES, ARRAY_BYTES if described.row else 0)
@@ -40,8 +41,15 @@ def answer_once() -> Response | None:
         request.stream = BytesIO(raw)
         g.wrong_headers = {HEADER: [NO_ARRAY]}
         return None
-    keyed = KeyedRequest(g.client_id, key[1] or key[2], _hash(raw))
-    return _respond(keyed, raw)
+    view = current_app.view_functions[str(request.endpoint)]
+
+    def respond() -> Response:
+        request.stream = BytesIO(raw)  # again, if the transaction has to run again
+        response: Any = view(**(request.view_args or {}))
+        made: Response = response
+        return made
+
+    return respond_once(KeyedRequest(g.client_id, key[1] or key[2], _hash(raw)), respond)
 
 
 def _hash(raw: bytes) -> str:
@@ -49,13 +57,15 @@ def _hash(raw: bytes) -> str:
     return sha256(b"\0".join(parts)).hexdigest()
 
 
-def _respond(keyed: KeyedRequest, raw: bytes) -> Response:
-    view = current_app.view_functions[str(request.endpoint)]
+def respond_once(keyed: KeyedRequest, respond: Callable[[], Response]) -> Response:
+    """Respond as to the first request with the key, or else by `respond`, which may run again.
+
+    Raises IdempotencyKeyReused, IdempotencyKeyInProgress and what `respond` raises.
+    """
     made: list[Response] = []
 
     def answer() -> KeptAnswer:
-        request.stream = BytesIO(raw)  # again, if the transaction has to run again
-        response: Any = view(**(request.view_args or {}))
+        response = respond()
         made.append(response)
         return KeptAnswer(
             response.status_code, response.get_data(), response.headers.get("Location")

@@ -44,6 +44,7 @@ def end_request(response: Response) -> Response:
             path=mask_path(request.path),
             status=response.status_code,
         )
+        line |= g.get("rpc", {})
         if code := g.get("code"):
             line["code"] = code
         if wrong_fields := g.get("wrong_fields"):
