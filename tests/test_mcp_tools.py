@@ -316,6 +316,17 @@ class TestConfirmation:
         assert answer["meeting"]["starts_at"] == MOVE["starts_at"]
         assert len(answer["meeting"]["reschedules"]) == 1
 
+    @pytest.mark.parametrize(
+        ("tool", "given"), [("cancel_meeting", {}), ("reschedule_meeting", MOVE)]
+    )
+    def test_a_call_that_would_change_nothing_needs_none(self, api, meeting, tool, given):
+        call(api, tool, meeting_id=meeting["id"], confirm=True, **given)
+
+        answer = call(api, tool, meeting_id=meeting["id"], **given)
+
+        assert answer["idempotent"] is True
+        assert "confirm_required" not in answer
+
     @pytest.mark.parametrize("tool", ["cancel_meeting", "reschedule_meeting"])
     @pytest.mark.parametrize("confirm", [True, False])
     def test_a_refusal_needs_none(self, api, meeting, tool, confirm):

@@ -79,10 +79,8 @@ class Tool:
             arguments = {name: value for name, value in arguments.items() if value is not None}
         fields = instance(self.arguments).load_fields
         loaded = load_object(instance(self.arguments), arguments)
-        unknown = loaded.wrong.keys() - fields.keys()
-        loaded.wrong.update(
-            {key: [f"Unknown. There are: {', '.join(fields) or 'none'}."] for key in unknown}
-        )
+        sentence = f"Unknown argument. The tool takes: {', '.join(fields) or 'none'}."
+        loaded.wrong.update({key: [sentence] for key in loaded.wrong.keys() - fields.keys()})
         return self.run(loaded)
 
 
@@ -279,7 +277,7 @@ def cancel_meeting(loaded: Loaded) -> Response:
 
 
 def _confirmed(loaded: Loaded, call: Callable[[str, Loaded], RowResult]) -> Response:
-    """Change a meeting if that is confirmed, else only say what would change."""
+    """Change a meeting if that is confirmed, else only say what would change, if anything."""
     given = dict(loaded.valid)
     meeting_id, is_confirmed = given.pop("meeting_id", None), given.pop("confirm", None)
     if meeting_id is None:
@@ -287,9 +285,11 @@ def _confirmed(loaded: Loaded, call: Callable[[str, Loaded], RowResult]) -> Resp
     rest = Loaded(given, loaded.wrong)
     if is_confirmed:
         return changed(call(meeting_id, rest))
+    result = rehearse(lambda: call(meeting_id, rest))
+    if result.effect == "unchanged":
+        return changed(result)
     dump = instance(MeetingItem).dump
-    after = dump(rehearse(lambda: call(meeting_id, rest)).row)
-    before = dump(meetings.find(g.client_id, meeting_id))
+    before, after = dump(meetings.find(g.client_id, meeting_id)), dump(result.row)
     would_change = {
         name: [value, after[name]]
         for name, value in before.items()
