@@ -1,4 +1,4 @@
-"""The routes: the blueprints `api` and `assistants`, which need a key, and the public routes."""
+"""The routes: the blueprint `api`, which needs a key, the public routes, and that of assistants."""
 
 from flask import Flask
 
@@ -34,5 +34,5 @@ def register(app: Flask) -> None:
     app.add_url_rule("/openapi.json", view_func=public.get_openapi)
     app.add_url_rule("/docs", view_func=public.get_docs)
     app.add_url_rule("/docs/<version>/<name>", view_func=public.get_docs_file)
+    app.add_url_rule("/mcp", view_func=mcp.answer_assistant, methods=["POST"])
     app.register_blueprint(api)
-    app.register_blueprint(mcp.assistants)
