@@ -214,10 +214,17 @@ class MeetingTypeList(Answer):
     meeting_types = List(Nested(MeetingTypeResponse))
 
 
-class StatusAnswer(Answer):
-    """The state of the service."""
+class HealthAnswer(Answer):
+    """The process answers."""
 
-    status = String(validate=OneOf(["ok", "ready"]))
+    status = String(validate=OneOf(["ok"]))
+    version = String(metadata={"description": "The version of the service."})
+
+
+class ReadyAnswer(Answer):
+    """The database answers and is migrated."""
+
+    status = String(validate=OneOf(["ready"]))
 
 
 class StoredRow(Answer):

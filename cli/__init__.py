@@ -11,6 +11,7 @@ from cli.files import lead_group, meeting_group
 from cli.hosts import type_group, user_group
 from cli.prune import prune
 from cli.sources import source_group
+from cli.version import version
 from cli.webhooks import webhook_group
 
 lead_group.add_command(erase_lead)
@@ -28,6 +29,7 @@ COMMANDS = (
     meeting_group,
     prune,
     demo,
+    version,
 )
 
 

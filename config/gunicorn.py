@@ -39,6 +39,7 @@ from peewee import PeeweeException
 from config import metrics
 from config.logging import configuration
 from config.serve import SUPERVISOR_VARIABLE
+from config.version import VERSION
 from config.worker import GeventWorker
 from database import db
 from services import migrations, sending
@@ -53,6 +54,10 @@ WATCH_LOCK = tempfile.TemporaryFile(dir=settings.state_dir)  # noqa: SIM115
 
 class Log(Logger):
     """gunicorn's log of events; the application logs the requests."""
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self.info("Meetings %s starts.", VERSION)
 
     def access(self, *args: Any) -> None:
         """Write nothing, since an access line would contain the query string."""

@@ -8,6 +8,7 @@ import envelopes
 import intake_schemas
 import lead_schemas
 import schemas
+from config.version import VERSION
 from models import CHANNEL
 
 HOST: dict[str, Any] = {
@@ -156,6 +157,7 @@ STATS: dict[str, Any] = {
 PAGE_PAGINATION: dict[str, Any] = {"page": 0, "limit": 50, "has_more": False}
 
 EXAMPLES: dict[type[Schema], dict[str, Any]] = {
+    envelopes.HealthAnswer: {"version": VERSION},
     schemas.Host: HOST,
     schemas.Times: TIMES,
     schemas.Move: MOVE,

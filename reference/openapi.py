@@ -19,6 +19,7 @@ from marshmallow import Schema
 import routes
 from bases import OptionalRequest, Request
 from config.settings import ROOT
+from config.version import VERSION
 from envelopes import Answer
 from reference import mcp_tools
 from reference.examples import HOST, MEETING, MEETING_TYPE, RECEIPT, SOURCE
@@ -38,7 +39,6 @@ from services import errors
 from services.errors import ServiceError
 from web.describe import Described
 
-VERSION = "1.0.0"
 CALENDAR = "text/calendar"
 
 ABOUT = """\

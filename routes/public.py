@@ -5,7 +5,8 @@ from typing import Any
 from flask import Response, current_app, redirect
 
 from bases import Query
-from envelopes import StatusAnswer
+from config.version import VERSION
+from envelopes import HealthAnswer, ReadyAnswer
 from services import health
 from services.errors import Unavailable
 from web import docs
@@ -15,14 +16,14 @@ from web.describe import answers
 from web.pages import pages_on
 
 
-@answers(200, StatusAnswer, query=Query)
+@answers(200, HealthAnswer, query=Query)
 def healthz() -> Response:
     """Report that the process answers."""
     load_query(Query)
-    return success(status="ok")
+    return success(status="ok", version=VERSION)
 
 
-@answers(200, StatusAnswer, query=Query, raises=(Unavailable,))
+@answers(200, ReadyAnswer, query=Query, raises=(Unavailable,))
 def readyz() -> Response:
     """Report that the database answers and is migrated."""
     load_query(Query)

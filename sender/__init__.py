@@ -2,5 +2,3 @@
 
 No other process loads this package, nor the HTTP client that it uses.
 """
-
-VERSION = "1.0.0"

@@ -6,7 +6,7 @@ import select
 import signal
 from collections.abc import Callable
 
-from sender import VERSION
+from config.version import VERSION
 from sender.client import Client
 from sender.loop import Sender
 from services.network import Networks

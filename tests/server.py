@@ -32,6 +32,7 @@ def copy_service(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for path in ROOT.glob("*.py"):
         shutil.copy(path, folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
     for name in (
         *("cli", "config", "database", "docs", "migrations", "routes", "sender", "services", "web"),
     ):

@@ -339,7 +339,7 @@ def test_a_bug_is_logged_and_its_response_reveals_nothing(api, monkeypatch, capl
 def test_health_and_readiness_need_no_key(app):
     http = app.test_client()
 
-    assert http.get("/healthz").json == {"success": True, "status": "ok"}
+    assert http.get("/healthz").json["status"] == "ok"
     assert http.get("/readyz").json == {"success": True, "status": "ready"}
 
 

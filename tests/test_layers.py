@@ -19,6 +19,7 @@ CATALOGUE = SCHEMAS | {"tool_schemas", "envelopes", "bases", "fields"}
 MAY_IMPORT = {
     "app.py": OURS - {"app", "reference", "migrations"},
     "routes": {"routes", "web", "services"} | CATALOGUE,
+    "routes/public.py": {"routes", "web", "services", "config"} | CATALOGUE,  # the version
     "web": {"web", "services", "config"} | CATALOGUE,
     "web/answers.py": {"web", "services", "times"} | MODELS | CATALOGUE,
     "web/body.py": {"services", "scheduling", "decoding"} | CATALOGUE,
@@ -32,6 +33,7 @@ MAY_IMPORT = {
     "intake_schemas.py": {"bases", "fields", "schemas"} | MODELS,
     "webhook_schemas.py": {"bases", "envelopes", "fields", "schemas"} | MODELS,
     "tool_schemas.py": {"bases", "fields", "schemas", "lead_schemas"} | MODELS,
+    "cli/version.py": {"cli", "config"},
     "bases.py": set(),
     "fields.py": {"times"} | MODELS,
     "services": {"services", "database", "scheduling", "times"} | MODELS,
@@ -45,6 +47,7 @@ MAY_IMPORT = {
     "services/providers/generic.py": {"services", "schemas", "fields"} | MODELS,  # targets
     "services/intake.py": {"services", "database", "scheduling", "times", "decoding"} | MODELS,
     "sender/__main__.py": {"config", "sender", "services", "database"},  # it starts the sender
+    "sender/run.py": {"config", "sender", "services"},  # the version
     "sender": {"sender", "services", "database", "times"} | MODELS,
     "services/errors.py": set(),
     "services/results.py": {"services"},

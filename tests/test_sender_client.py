@@ -15,6 +15,7 @@ from receiver import Receiver
 from standardwebhooks.webhooks import Webhook as StandardWebhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from config.version import VERSION
 from sender import client as client_module
 from sender import signatures
 from sender.client import Client
@@ -34,7 +35,7 @@ def receiver():
 
 @pytest.fixture
 def client():
-    client = Client(LOCAL, "Meetings/1.0.0")
+    client = Client(LOCAL, f"Meetings/{VERSION}")
     yield client
     client.close_idle(everything=True)
 
@@ -110,7 +111,7 @@ class TestRequests:
         [got] = receiver.received
         assert (got.path, got.body) == ("/hook?a=b", BODY)
         assert got.headers["Content-Type"] == "application/json"
-        assert got.headers["User-Agent"] == "Meetings/1.0.0"
+        assert got.headers["User-Agent"] == f"Meetings/{VERSION}"
         assert got.headers["Host"] == f"127.0.0.1:{receiver.port}"
         assert got.headers["webhook-id"] == "1"
 
