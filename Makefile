@@ -5,7 +5,7 @@ FLASK := $(BIN)/flask --app app
 # A running server writes nothing outside var/ (STATE_DIR).
 QUIET := PYTHONDONTWRITEBYTECODE=1
 # Webhooks of the demo may reach this machine, unless the environment or .env says otherwise.
-DEMO_NETWORKS := $(if $(WEBHOOK_ALLOW_NETWORKS)$(shell grep -s '^ *WEBHOOK_ALLOW_NETWORKS' .env),,WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8)
+DEMO_NETWORKS := $(if $(WEBHOOK_ALLOW_NETWORKS)$(WEBHOOK_ALLOW_NETWORKS_FILE)$(shell grep -s '^ *WEBHOOK_ALLOW_NETWORKS' .env),,WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8)
 
 .PHONY: run serve test soak bench lint format openapi help
 

@@ -12,6 +12,7 @@ import routes
 from config.logging import configuration
 from config.settings import Settings, SettingsError, read_settings
 from web import answers, observe
+from web.proxies import TrustedProxies
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -42,6 +43,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     observe.register(app)
     answers.register(app)
     routes.register(app)
+    if settings.trusted_proxies:
+        app.wsgi_app = TrustedProxies(  # type: ignore[method-assign]
+            app.wsgi_app, settings.trusted_proxies
+        )
     if settings.metrics:
         metrics = import_module("web.metrics")  # without METRICS, prometheus_client is not loaded
         own_database.time_calls(metrics.install(app))

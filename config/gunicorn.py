@@ -144,6 +144,11 @@ worker_connections = 800  # of each worker; many systems allow a process 1,024 o
 limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190
+# TRUSTED_PROXIES alone decides whose X-Forwarded-* headers count (web/proxies.py). By default,
+# gunicorn takes the scheme, and parts of the path, from the headers of every local caller.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
 keepalive = math.ceil(settings.keepalive_seconds)
 timeout = 30  # seconds for which a worker's main loop may block before the worker is replaced
 graceful_timeout = 30  # seconds for requests in progress after SIGTERM

@@ -40,8 +40,9 @@ def main() -> None:
         raise SystemExit(f"HOST, PORT: cannot listen on {where}: {error.strerror}") from None
     if "--check" in sys.argv[1:]:
         return
-    # gunicorn parses this variable before its configuration, so it gets the checked number.
-    os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
+    if "WEB_CONCURRENCY" in os.environ:
+        # gunicorn parses it before its configuration, so it gets the checked number.
+        os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
     if settings.webhook_sender:
         os.environ[SUPERVISOR_VARIABLE] = str(start_supervisor())
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "config" / "gunicorn.py")]

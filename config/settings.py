@@ -2,13 +2,13 @@
 
 import ipaddress
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from environs import Env, EnvError, ValidationError, validate
+from environs import Env, EnvError, FileAwareEnv, ValidationError, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 # The delays after the failed tries of a delivery: 5 s, 1 min, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h.
@@ -44,6 +44,7 @@ class Settings:
     webhook_allow_networks: tuple[Any, ...] = ()  # local networks that webhooks may reach
     webhook_retry_seconds: tuple[float, ...] = RETRY_SECONDS
     delivery_days: int = 30  # how long deliveries are kept; 0 for ever
+    trusted_proxies: tuple[Any, ...] = ()  # networks whose X-Forwarded-* headers count
     keepalive_seconds: float = 75.0  # for which an idle connection is kept
     state_dir: Path = ROOT / "var"  # for the files of this machine: the demo's key, the counts
 
@@ -151,10 +152,33 @@ def prepare_state_dir(path: Path) -> None:
         raise SettingsError(message) from error
 
 
-def read_settings(env_file: Path = ROOT / ".env") -> Settings:
-    """Read and check the settings; raises SettingsError. The environment overrides the file."""
+def check_files(env_file: Path) -> None:
+    """Check the files that `X_FILE` names in place of a setting `X`; raises SettingsError."""
     env = Env()
+    env.read_env(str(env_file), recurse=False)
+    for name in (field.name.upper() for field in fields(Settings)):
+        path = env.str(f"{name}_FILE", "")
+        if not path:
+            continue
+        if env.str(name, None) is not None:
+            raise SettingsError(f"{name} and {name}_FILE are both set; only one may be.")
+        if not Path(path).is_absolute():
+            raise SettingsError(f"{name}_FILE: {path} must be an absolute path.")
+        try:
+            Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            raise SettingsError(f"{name}_FILE: {path} cannot be read: {why}.") from error
+
+
+def read_settings(env_file: Path = ROOT / ".env") -> Settings:
+    """Read and check the settings; raises SettingsError. The environment overrides the file.
+
+    The value of every setting `X` may also be in a file, which `X_FILE` names.
+    """
+    env = FileAwareEnv(strip_whitespace=True)
     try:
+        check_files(env_file)
         env.read_env(str(env_file), recurse=False)
         threads = env.int("THREADS", 32, validate=validate.Range(1, 256))
         state_dir = ROOT / env.str("STATE_DIR", "var", validate=validate.Length(min=1))
@@ -177,6 +201,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
             public_url=env.str("PUBLIC_URL", "", validate=check_public_url).rstrip("/") or None,
             receipt_days=env.int("RECEIPT_DAYS", 30, validate=validate.Range(0, 36_500)),
             **read_webhook_settings(env),
+            trusted_proxies=read_networks(env.str("TRUSTED_PROXIES", "", validate=read_networks)),
             keepalive_seconds=env.float(
                 "KEEPALIVE_SECONDS", 75.0, validate=validate.Range(1, 3600)
             ),
