@@ -7,7 +7,7 @@ QUIET := PYTHONDONTWRITEBYTECODE=1
 # Webhooks of the demo may reach this machine, unless the environment or .env says otherwise.
 DEMO_NETWORKS := $(if $(WEBHOOK_ALLOW_NETWORKS)$(WEBHOOK_ALLOW_NETWORKS_FILE)$(shell grep -s '^ *WEBHOOK_ALLOW_NETWORKS' .env),,WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8)
 
-.PHONY: run serve test soak bench lint format openapi help
+.PHONY: run serve test soak bench lint format openapi audit help
 
 run: .venv/installed  ## install, migrate, create the demo and serve
 	@$(QUIET) $(BIN)/python -m config.serve --check
@@ -44,6 +44,11 @@ format: .venv/installed-dev  ## format the code and fix its style
 openapi: .venv/installed-dev  ## rebuild docs/openapi.json and docs/mcp_tools.json after changing a route or a schema
 	$(BIN)/python -m reference.openapi
 
+# The tools have an environment of their own, so that they do not decide which versions we test.
+audit: var/audit/installed  ## look for known vulnerabilities (pip-audit) and write var/sbom.json (CycloneDX)
+	var/audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-file var/sbom.json requirements.txt
+	var/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.txt
+
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -55,4 +60,9 @@ help:  ## list the targets
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+var/audit/installed: requirements-audit.txt
+	$(PYTHON) -m venv var/audit
+	var/audit/bin/pip install --quiet --disable-pip-version-check -r requirements-audit.txt
 	touch $@

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from flask import Response, abort, current_app, g, request
 
 from bases import Request
+from config.version import VERSION
 from fields import INT64
 from services.errors import InvalidJson, PayloadTooLarge, ServiceError
 from web import tools
@@ -23,7 +24,7 @@ from web.body import parse_json, read_body
 
 MODERN = ("2026-07-28",)
 EARLIER = ("2025-11-25", "2025-06-18", "2025-03-26")  # the latest first
-SERVER = {"name": "meetings", "version": "1.0.0"}
+SERVER = {"name": "meetings", "version": VERSION}
 CAPABILITIES: dict[str, Any] = {"tools": {}}
 META = "io.modelcontextprotocol/"
 INSTRUCTIONS = (
