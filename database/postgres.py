@@ -23,9 +23,16 @@ TEMPORARY = ("08", "40", "53", "55", "57", "58", "25006")
 LOCK_TIMEOUTS = {"55P03", "57014"}  # lock_not_available, query_canceled
 APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_activity
 NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory locks; how many
-STREAM_SECONDS = 3600.0  # for the server to sort what an export reads
+PATIENCE_SECONDS = 3600.0  # for the server to sort what an export reads, or to build an index
 CLIENT_LOCK = 0x6E79  # the first half of the keys of the locks of clients
+# Plans are made once, for all values: a plan for one client's values would depend on how many of
+# its rows the last ANALYZE saw, and be made again each time.
+SETTINGS = {"synchronous_commit": "on", "plan_cache_mode": "force_generic_plan"}
+TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+NO_LIMITS = dict.fromkeys(TIMEOUTS, "0")
 MIGRATION_LOCK = 0x6E787221  # any number that no other program on the database uses
+# How long a migration waits for a lock on a table: writers queue behind a migration that waits.
+MIGRATION_LIMITS = {"lock_timeout": "300ms"}
 
 
 class PatientConnection(psycopg.Connection[Any]):
@@ -35,6 +42,8 @@ class PatientConnection(psycopg.Connection[Any]):
     """
 
     patience_seconds = 5.0
+    # SET statements that BEGIN carries, for what the session itself cannot be set to.
+    transaction_settings = ""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Drive one exchange with the server, for `timeout` or `patience_seconds`."""
@@ -46,6 +55,11 @@ class PatientConnection(psycopg.Connection[Any]):
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.pgconn.finish()
             raise
+
+
+def set_local(settings: dict[str, str]) -> str:
+    """What a BEGIN carries to make settings for its transaction."""
+    return "".join(f"; SET LOCAL {name} = '{value}'" for name, value in settings.items())
 
 
 class Postgres(Pool, PostgresqlDatabase):
@@ -65,29 +79,45 @@ class Postgres(Pool, PostgresqlDatabase):
             url, prefer_psycopg3=True, pool_size=pool_size, timeout_seconds=timeout_seconds
         )
 
-    def open(self) -> PatientConnection:
-        """Open a connection: UTC session, bounded waits, durable commits, ids as text."""
+    def open(self, name: str = APPLICATION_NAME) -> PatientConnection:
+        """Open a connection: UTC session, bounded waits, durable commits, ids as text.
+
+        A pooler such as PgBouncer may give each transaction another session. It shows in the
+        session's process, which is not the one that the connection began with. Then each BEGIN
+        carries the settings, in the same message, and no statement is prepared. (PgBouncer keeps
+        the time zone and the application's name for each of its callers.)
+        """
         connection = PatientConnection.connect(
             self.database,
             autocommit=True,
             connect_timeout=max(2, round(self.timeout_seconds)),
             client_encoding="utf8",
+            application_name=name,
         )
         # The server's own limits answer first and say why; this one is for a server that is silent.
         connection.patience_seconds = self.timeout_seconds + 1
-        # Plans are made once, for all values: a plan for one client's values would depend on how
-        # many of its rows the last ANALYZE saw, and be made again each time.
-        connection.execute(
-            "SELECT set_config(name, value, false) FROM (VALUES"
-            " ('timezone', 'UTC'), ('synchronous_commit', 'on'), ('statement_timeout', %(wait)s),"
-            " ('lock_timeout', %(wait)s), ('idle_in_transaction_session_timeout', %(wait)s),"
-            " ('plan_cache_mode', 'force_generic_plan'), ('application_name', %(name)s)"
-            ") AS settings (name, value)",
-            {"wait": f"{round(self.timeout_seconds * 1000)}ms", "name": APPLICATION_NAME},
-        )
+        wait = f"{round(self.timeout_seconds * 1000)}ms"
+        settings = SETTINGS | dict.fromkeys(TIMEOUTS, wait)
+        process = connection.pgconn.backend_pid
+        row = connection.execute(
+            "SELECT pg_backend_pid(), set_config('timezone', 'UTC', false), (SELECT count("
+            " set_config(name, value, false)) FROM json_each_text(%s) AS settings (name, value)"
+            " WHERE pg_backend_pid() = %s)",
+            (orjson.dumps(settings).decode(), process),
+        ).fetchone()
+        if row and row[0] != process:
+            connection.prepare_threshold = None
+            connection.transaction_settings = set_local(settings)
         connection.adapters.register_loader("uuid", TextLoader)
         self.server_version = connection.info.server_version
         return connection
+
+    def begin(self, isolation_level: str | None = None) -> None:
+        """Begin a transaction, with the settings that only it can have."""
+        connection = self.connection()
+        level = f" ISOLATION LEVEL {isolation_level}" if isolation_level else ""
+        with driver_errors:
+            self.cursor().execute(f"BEGIN{level}{connection.transaction_settings}")
 
     def is_usable(self, connection: PatientConnection) -> bool:
         """Whether an idle connection still works, without asking the server.
@@ -146,17 +176,27 @@ class Postgres(Pool, PostgresqlDatabase):
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Keep a second migration, perhaps on another machine, out until this one is done."""
-        self.execute_sql("SET lock_timeout = 0; SET statement_timeout = 0")
-        self.connection().patience_seconds = 3600.0
-        self.execute_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-        try:
-            yield
-        finally:
-            # The session ends, and with it the lock and the lifted limits.
-            with driver_errors:
-                self.connection().close()
-            self.close()
+        """Keep a second migration, perhaps on another machine, out until this one is done.
+
+        A transaction on another connection holds the lock: one migration runs in several
+        transactions. It has no snapshot, so no concurrent creation of an index waits for it.
+        """
+        name = f"{APPLICATION_NAME} upgrade"  # the change feed waits for this service's own only
+        with driver_errors, closing(self.open(name)) as holder:
+            holder.patience_seconds = PATIENCE_SECONDS
+            holder.execute(f"BEGIN{set_local(NO_LIMITS)}")
+            holder.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            connection = self.connection()
+            connection.patience_seconds = PATIENCE_SECONDS
+            connection.prepare_threshold = None  # a BEGIN of several statements cannot be prepared
+            connection.execute(f"SET application_name = '{name}'; SET statement_timeout = 0")
+            connection.execute("SET lock_timeout = 0")  # outside transactions no writer waits
+            connection.transaction_settings = set_local(NO_LIMITS | MIGRATION_LIMITS)
+            try:
+                yield
+            finally:
+                connection.close()
+                self.close()
 
     @staticmethod
     def is_temporary(error: BaseException) -> bool:
@@ -223,9 +263,9 @@ class Postgres(Pool, PostgresqlDatabase):
         """
         [(settled_before,)] = self.fetch(
             "SELECT least(min(xact_start), statement_timestamp()) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = %s"
+            " WHERE datname = current_database() AND application_name ~ %s"
             " AND pid <> pg_backend_pid()",
-            (APPLICATION_NAME,),
+            (f"^{APPLICATION_NAME}( - |$)",),  # PgBouncer may add the caller's address
         )
         settled: datetime = settled_before
         return settled
@@ -241,13 +281,10 @@ class Postgres(Pool, PostgresqlDatabase):
         It has its own connection: without limits of time, because the reader may be slow, and with
         another name, because the change feed waits for transactions of this service.
         """
-        with driver_errors, closing(self.open()) as connection:
-            connection.patience_seconds = STREAM_SECONDS
-            connection.execute(
-                "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;"
-                f" SET application_name = '{APPLICATION_NAME} export'"
-            )
-            with connection.transaction(), connection.cursor("export") as cursor:
+        with driver_errors, closing(self.open(f"{APPLICATION_NAME} export")) as connection:
+            connection.patience_seconds = PATIENCE_SECONDS
+            connection.execute(f"BEGIN{set_local(NO_LIMITS)}")
+            with connection.cursor("export") as cursor:
                 cursor.execute(sql, values)
                 while rows := cursor.fetchmany(STREAMED_ROWS):
                     yield rows
