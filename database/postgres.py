@@ -10,7 +10,7 @@ from zlib import crc32
 
 import orjson
 import psycopg
-from peewee import PostgresqlDatabase
+from peewee import PostgresqlDatabase, fn
 from psycopg.pq import TransactionStatus
 from psycopg.types.string import TextLoader
 
@@ -185,7 +185,8 @@ class Postgres(Pool, PostgresqlDatabase):
         with driver_errors, closing(self.open(name)) as holder:
             holder.patience_seconds = PATIENCE_SECONDS
             holder.execute(f"BEGIN{set_local(NO_LIMITS)}")
-            holder.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            # Without parameters: the portal of a query with parameters would keep its snapshot.
+            holder.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             connection = self.connection()
             connection.patience_seconds = PATIENCE_SECONDS
             connection.prepare_threshold = None  # a BEGIN of several statements cannot be prepared
@@ -197,6 +198,18 @@ class Postgres(Pool, PostgresqlDatabase):
             finally:
                 connection.close()
                 self.close()
+
+    def build_index(self, name: str, columns: str, unique: bool = False) -> None:
+        """Create an index, unless it exists, while writers go on; outside transactions only."""
+        is_invalid = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+        if self.run_query(is_invalid, (name,)):  # an earlier attempt was interrupted
+            self.remove_index(name)
+        kind = "UNIQUE INDEX" if unique else "INDEX"
+        self.execute_sql(f'CREATE {kind} CONCURRENTLY IF NOT EXISTS "{name}" ON {columns}')
+
+    def remove_index(self, name: str) -> None:
+        """Drop an index, if it exists, while writers go on; outside transactions only."""
+        self.execute_sql(f'DROP INDEX CONCURRENTLY IF EXISTS "{name}"')
 
     @staticmethod
     def is_temporary(error: BaseException) -> bool:
@@ -253,13 +266,28 @@ class Postgres(Pool, PostgresqlDatabase):
         finally:
             self.close()
 
+    def not_before_server(self, latest: Any) -> Any:
+        """The later of a time and that of the server's clock.
+
+        A transaction that selects it has begun, and shows in `settled_before`. So the change feed
+        misses nothing if the clock of this machine is slow, or if that of the server is fast, as
+        that of a standby that took over may be.
+        """
+        return fn.GREATEST(latest, fn.clock_timestamp())
+
+    def clock(self) -> datetime:
+        """The time by the server's clock."""
+        [(now,)] = self.fetch("SELECT clock_timestamp()", ())
+        at: datetime = now
+        return at
+
     def settled_before(self) -> datetime:
         """The instant before which every change that will ever appear is visible already.
 
         Transactions may commit in another order than that of the times they wrote. A reader that
-        went on from the latest time it saw would skip a change that had not committed yet. But a
-        transaction takes its times after it began, so everything older than the oldest transaction
-        in progress is settled. The clocks of the machines must agree, as NTP keeps them.
+        went on from the latest time it saw would skip a change that had not committed yet. But the
+        times of changes are later than the beginning of their transaction (`not_before_server`), so
+        everything older than the oldest transaction in progress is settled.
         """
         [(settled_before,)] = self.fetch(
             "SELECT least(min(xact_start), statement_timestamp()) FROM pg_stat_activity"

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -222,6 +223,17 @@ class Sqlite(Pool, SqliteDatabase):
         """Keep a second migration out; SQLite has one writer anyway."""
         yield
 
+    def build_index(self, name: str, columns: str, unique: bool = False) -> None:
+        """Create an index, unless it exists."""
+        # The statement is stored as it is written, and IF NOT EXISTS with it.
+        if not self.run_query("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)):
+            kind = "UNIQUE INDEX" if unique else "INDEX"
+            self.execute_sql(f'CREATE {kind} "{name}" ON {columns}')
+
+    def remove_index(self, name: str) -> None:
+        """Drop an index, if it exists."""
+        self.execute_sql(f'DROP INDEX IF EXISTS "{name}"')
+
     @staticmethod
     def is_temporary(error: BaseException) -> bool:
         """Whether an error of the driver says that trying again may help."""
@@ -270,6 +282,14 @@ class Sqlite(Pool, SqliteDatabase):
                 yield
         finally:
             self.close()
+
+    def not_before_server(self, latest: Any) -> Any:
+        """Leave the time as it is: writers take turns, so times and commits have one order."""
+        return latest
+
+    def clock(self) -> datetime:
+        """The time by the clock of this machine."""
+        return datetime.now(UTC)
 
     def settled_before(self) -> None:
         """No bound: with one writer at a time, changes commit in the order of their times."""

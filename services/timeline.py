@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 from peewee import JOIN
 
+from database import selected
 from database.queries import Compiled, Insert, compiled
 from models import CHANNEL, SOURCE, Activity, Client, Lead, Meeting
 from services import outbox
@@ -71,7 +72,7 @@ class ChangeSet:
 
     @cached_property
     def latest(self) -> datetime | None:
-        """The time of the latest change before this transaction."""
+        """The time that the next change must exceed."""
         return self._stored.latest_change
 
     @property
@@ -84,7 +85,8 @@ class ChangeSet:
 
         It is later than that of every earlier change, even if the clock stepped back: a caller that
         reads changes in their order must not miss this one. Which lead an email names also depends
-        on which was changed last.
+        on which was changed last. For the same reason it is not before the time of PostgreSQL, by
+        which `settled_before` tells what a reader may see.
         """
         if self.latest is not None:
             at = max(at, self.latest + timedelta(microseconds=1))
@@ -138,7 +140,8 @@ def insert_activities(changes: ChangeSet) -> None:
 def latest_change(model: type[Lead] | type[Meeting]) -> Compiled:
     """Make a query for the last change of a client's leads or meetings, and for its webhooks.
 
-    Its rows are the time of that change, and the id, the event types and the state of a webhook.
+    Its rows are the time that the next change must exceed, and the id, the event types and the
+    state of a webhook.
     """
 
     def build(client_id: Any) -> Any:
@@ -148,9 +151,10 @@ def latest_change(model: type[Lead] | type[Meeting]) -> Compiled:
             .order_by(model.updated_at.desc())
             .limit(1)
         )
+        earliest = selected.get().database.not_before_server(latest)
         in_use = (Webhook.client == Client.id) & Webhook.deleted_at.is_null()
         return (
-            Client.select(latest, Webhook.id, Webhook.events, Webhook.enabled)
+            Client.select(earliest, Webhook.id, Webhook.events, Webhook.enabled)
             .join(Webhook, JOIN.LEFT_OUTER, on=in_use)
             .where(Client.id == client_id)
         )

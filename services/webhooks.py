@@ -220,7 +220,7 @@ def _wait_for_earlier_transactions() -> None:
 
     On PostgreSQL such a transaction may have read the webhooks before. On SQLite there is none.
     """
-    committed_at = utc_now()
+    committed_at = db.clock()
     deadline = time.monotonic() + 2 * db.timeout_seconds
     while (settled := db.settled_before()) and settled < committed_at:
         if time.monotonic() > deadline:

@@ -18,14 +18,38 @@ from database import db
 from database.postgres import MIGRATION_LOCK
 from services import migrations
 
-CORE = (
-    "create_lead errors instants intake lead_matching lead_meetings leads locks many"
-    " meeting_changes meeting_lists meetings outcomes replay"
-).split()
-OTHERS = (
-    "calendars erasure erasure_races events files idempotency keys notes providers receipts sending"
-    " sources users webhooks"
-).split()
+CORE = [
+    "create_lead",
+    "errors",
+    "instants",
+    "intake",
+    "lead_matching",
+    "lead_meetings",
+    "leads",
+    "locks",
+    "many",
+    "meeting_changes",
+    "meeting_lists",
+    "meetings",
+    "outcomes",
+    "replay",
+]
+OTHERS = [
+    "calendars",
+    "erasure",
+    "erasure_races",
+    "events",
+    "files",
+    "idempotency",
+    "keys",
+    "notes",
+    "providers",
+    "receipts",
+    "sending",
+    "sources",
+    "users",
+    "webhooks",
+]
 
 
 @pytest.fixture(scope="module")

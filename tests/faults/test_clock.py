@@ -1,10 +1,14 @@
 """The clock steps back an hour: order, ids, replays and the change feed stay correct."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import booking
 from freezegun import freeze_time
+
+from database import db
+from models import Meeting
 
 
 @pytest.fixture
@@ -109,3 +113,36 @@ def test_the_change_feed_misses_no_change(api, lead, clock, set_back):
     seen = {row["id"]: row["status"] for row in rows}
     assert seen.get(ids[0]) == "cancelled"
     assert new["id"] in seen
+
+
+@pytest.fixture
+def server_clock_is_fast(kind, clock):
+    """The clock of PostgreSQL is half an hour ahead, as that of a standby that took over may be."""
+    if kind == "sqlite":
+        pytest.skip("SQLite has no clock of its own")
+
+
+def test_no_change_is_older_than_the_servers_time(api, lead, server_clock_is_fast):
+    began = db.clock()
+
+    _, meeting = log(api, "1")
+
+    assert Meeting.get_by_id(meeting["id"]).updated_at > began
+    assert [row["id"] for row in changes_since(api)[0]] == [meeting["id"]]
+
+
+def test_a_new_webhook_waits_for_what_began_before_by_the_servers_clock(api, server_clock_is_fast):
+    other = db.obj.open()
+    other.execute("BEGIN")
+    body = {"url": "https://8.8.8.8/hook"}
+    adding = threading.Thread(target=api.post, args=("/webhooks",), kwargs={"json": body})
+
+    adding.start()
+    adding.join(0.5)
+    waited = adding.is_alive()
+    other.execute("COMMIT")
+    adding.join(5)
+    other.close()
+
+    assert waited
+    assert not adding.is_alive()
