@@ -4,6 +4,22 @@ from typing import Any
 
 from peewee import BooleanField, CharField, Field, ForeignKeyField, IntegerField, Model, TextField
 
+# On PostgreSQL, indexes are built while writers go on, outside transactions. A migration that was
+# interrupted starts again, so each step leaves alone what is done already.
+atomic = False
+
+# A lead's search_key ends with a separator and the digits of the phone.
+FILL = """
+UPDATE leads SET phone_digits =
+nullif(substr(search_key, length(rtrim(search_key, '0123456789')) + 1), '')
+WHERE id > {0} AND id <= {0}
+"""
+FILLED = 2000  # leads in a transaction
+LAST_OF_PART = "SELECT id FROM leads WHERE id > {} ORDER BY id LIMIT 1 OFFSET {}"
+FIRST_ID, LAST_ID = (
+    f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "0f"
+)
+
 
 class IdField(Field):
     field_type = "UUID"
@@ -118,6 +134,19 @@ TABLES = (MeetingNote, Source, Receipt)
 
 def up(migrator: Any, db: Any) -> None:
     """Create the tables, and find leads by phone."""
+    with db.atomic():
+        if "receipts" not in db.get_tables():
+            _add_tables_and_columns(migrator, db)
+    last = FIRST_ID
+    while last != LAST_ID:
+        last = _fill_part(db, last)
+    db.build_index(
+        "leads_phone_digits",
+        '"leads" ("phone_digits", "client_id") WHERE ("phone_digits" IS NOT NULL)',
+    )
+
+
+def _add_tables_and_columns(migrator: Any, db: Any) -> None:
     with db.bind_ctx((Client, Meeting, *TABLES)):
         db.create_tables(TABLES, safe=False)
     # An external event without a meeting is one that a receipt waits for.
@@ -125,20 +154,20 @@ def up(migrator: Any, db: Any) -> None:
     migrator.add_column("external_events", "booking_stamp", TextField(null=True)).run()
     migrator.add_column("external_events", "outcome_stamp", TextField(null=True)).run()
     migrator.add_column("leads", "phone_digits", CharField(50, null=True)).run()
-    # A lead's search_key ends with a separator and the digits of the phone.
-    db.execute_sql(
-        "UPDATE leads SET phone_digits ="
-        " nullif(substr(search_key, length(rtrim(search_key, '0123456789')) + 1), '')"
-    )
-    db.execute_sql(
-        'CREATE INDEX "leads_phone_digits" ON "leads" ("phone_digits", "client_id")'
-        ' WHERE ("phone_digits" IS NOT NULL)'
-    )
+
+
+def _fill_part(db: Any, after: str) -> str:
+    """Set the digits of the next leads, which are locked for that time; returns the last id."""
+    with db.atomic():
+        found = db.execute_sql(LAST_OF_PART.format(db.param, FILLED - 1), (after,)).fetchone()
+        last = str(found[0]) if found else LAST_ID
+        db.execute_sql(FILL.format(db.param), (after, last))
+    return last
 
 
 def down(migrator: Any, db: Any) -> None:
     """Drop the tables with their rows."""
-    db.execute_sql('DROP INDEX "leads_phone_digits"')
+    db.remove_index("leads_phone_digits")
     migrator.drop_column("leads", "phone_digits").run()
     migrator.drop_column("external_events", "outcome_stamp").run()
     migrator.drop_column("external_events", "booking_stamp").run()

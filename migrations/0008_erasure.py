@@ -12,6 +12,10 @@ from peewee import (
     TextField,
 )
 
+# On PostgreSQL, indexes are built while writers go on, outside transactions. A migration that was
+# interrupted starts again, so each step leaves alone what is done already.
+atomic = False
+
 
 class IdField(Field):
     field_type = "UUID"
@@ -85,15 +89,17 @@ def up(migrator: Any, db: Any) -> None:
 
     Whenever a meeting is deleted, that key would make the database read all activities.
     """
-    if "meeting_id" in [key.column for key in db.get_foreign_keys("activities")]:
-        try:
-            migrator.drop_foreign_key_constraint("activities", "meeting_id").run()
-        except NotImplementedError:  # SQLite
-            _copy_activities(db)
-    with db.bind_ctx((Client, ErasedEvent)):
-        db.create_tables((ErasedEvent,), safe=False)
+    with db.atomic():
+        if "meeting_id" in [key.column for key in db.get_foreign_keys("activities")]:
+            try:
+                migrator.drop_foreign_key_constraint("activities", "meeting_id").run()
+            except NotImplementedError:  # SQLite
+                _copy_activities(db)
+    with db.atomic(), db.bind_ctx((Client, ErasedEvent)):
+        if "erased_events" not in db.get_tables():
+            db.create_tables((ErasedEvent,), safe=False)
     for name, columns in INDEXES.items():
-        db.execute_sql(f'CREATE INDEX "{name}" ON {columns}')
+        db.build_index(name, columns)
 
 
 def _copy_activities(db: Any) -> None:
@@ -111,6 +117,6 @@ def _copy_activities(db: Any) -> None:
 def down(migrator: Any, db: Any) -> None:
     """Drop the indexes and the table; the foreign key, which nothing needs, stays away."""
     for name in INDEXES:
-        db.execute_sql(f'DROP INDEX "{name}"')
+        db.remove_index(name)
     with db.bind_ctx((Client, ErasedEvent)):
         db.drop_tables((ErasedEvent,))
