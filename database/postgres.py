@@ -198,6 +198,7 @@ class Postgres(Pool, PostgresqlDatabase):
             finally:
                 connection.close()
                 self.close()
+            holder.rollback()  # a pooler would do so a moment after the connection is closed
 
     def build_index(self, name: str, columns: str, unique: bool = False) -> None:
         """Create an index, unless it exists, while writers go on; outside transactions only."""

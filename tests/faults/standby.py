@@ -3,9 +3,11 @@
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import psycopg
@@ -37,11 +39,24 @@ class Node:
 
     def kill(self) -> None:
         """Kill all its processes with SIGKILL."""
-        master = psutil.Process(int((self.folder / "postmaster.pid").read_text().split()[0]))
-        processes = [master, *master.children(recursive=True)]
+        processes = self._processes()
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, timeout=10)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let its processes stand still for a while."""
+        processes = self._processes()
+        for process in processes:
+            process.suspend()
+        yield
+        for process in processes:
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        master = psutil.Process(int((self.folder / "postmaster.pid").read_text().split()[0]))
+        return [master, *master.children(recursive=True)]
 
 
 class Cluster:
@@ -64,8 +79,9 @@ class Cluster:
         return f"postgresql://postgres@{hosts}/{database}?target_session_attrs=read-write"
 
     def create_database(self) -> str:
-        self.primary.execute("CREATE DATABASE meetings_test")
-        return self.url("meetings_test")
+        name = f"meetings_test_{uuid4().hex}"
+        self.primary.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
 
     def add_standby(self) -> None:
         """Copy the primary, and let no commit return before the copy has it on its disk."""

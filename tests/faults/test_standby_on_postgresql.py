@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from conftest import booking
 from receiver import Receiver
 
 from faults.lengths import short_and_long
@@ -20,11 +21,17 @@ RECOVERY = 10  # seconds
 MEETINGS = "/api/public/meetings"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
     cluster = Cluster()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as receiver:
+        yield receiver
 
 
 class FeedReader(threading.Thread):
@@ -63,12 +70,39 @@ class FeedReader(threading.Thread):
             pass
 
 
+def processes_when_started(server):
+    """The processes of a server, once they all run."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = processes_of(server)
+        if (len(found["worker"]), len(found["sender"])) == (2, 1):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def test_what_the_standby_does_not_have_is_not_acknowledged(cluster, serve):
+    seeded = seed_database(cluster.create_database())
+    server = serve(seeded.url, DB_TIMEOUT_SECONDS=1)
+    body = booking(lead_email=..., lead_id=seeded.leads[0])
+
+    with cluster.standby.paused():
+        refused = server.call("POST", MEETINGS, body, seeded.key)
+        read = server.call("GET", MEETINGS, None, seeded.key)
+    logged = server.call("POST", MEETINGS, body, seeded.key)
+
+    assert (refused.status, refused.json["code"]) == (503, "unavailable")
+    assert (read.status, read.json["meetings"]) == (200, [])
+    assert logged.status in (200, 201)
+    assert len(seeded.stored().meetings) == 1
+
+
 @short_and_long("failovers", 1, 10)
 def test_a_failover_loses_and_doubles_nothing(cluster, serve, report, receiver, failovers):
     seeded = seed_database(cluster.create_database())
     add_webhook(seeded, receiver)
     server = serve(seeded.url, DB_TIMEOUT_SECONDS=2, **SETTINGS)
-    before = processes_of(server)
+    before = processes_when_started(server)
     feed = FeedReader(server, seeded)
     feed.start()
 
@@ -95,9 +129,3 @@ def test_a_failover_loses_and_doubles_nothing(cluster, serve, report, receiver, 
     assert feed.seen == {row.id: row.status == "cancelled" for row in seeded.stored().meetings}
     assert processes_of(server) == before
     check(seeded, receiver, report, failovers=failovers)
-
-
-@pytest.fixture
-def receiver():
-    with Receiver() as receiver:
-        yield receiver

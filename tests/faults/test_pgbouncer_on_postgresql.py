@@ -72,7 +72,7 @@ def pooled_database(postgres_server, pooled_server):
 @pytest.mark.parametrize(
     ("modules", "chosen"),
     [
-        pytest.param(["replay", "many"], "not thousand and not half_way", id="short"),
+        pytest.param(["replay"], "", id="short"),
         pytest.param(CORE + OTHERS, "", id="long", marks=pytest.mark.soak),
     ],
 )
