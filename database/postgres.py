@@ -65,6 +65,9 @@ def set_local(settings: dict[str, str]) -> str:
 class Postgres(Pool, PostgresqlDatabase):
     """PostgreSQL through psycopg 3."""
 
+    # A transaction that selects it has begun, and shows in `settled_before`.
+    server_clock = fn.clock_timestamp()
+
     field_types = {**PostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
     native_types = frozenset({"BOOL", "INSTANT"})
     # Does not conflict with the lock that a foreign key takes on the row it refers to.
@@ -267,15 +270,6 @@ class Postgres(Pool, PostgresqlDatabase):
         finally:
             self.close()
 
-    def not_before_server(self, latest: Any) -> Any:
-        """The later of a time and that of the server's clock.
-
-        A transaction that selects it has begun, and shows in `settled_before`. So the change feed
-        misses nothing if the clock of this machine is slow, or if that of the server is fast, as
-        that of a standby that took over may be.
-        """
-        return fn.GREATEST(latest, fn.clock_timestamp())
-
     def clock(self) -> datetime:
         """The time by the server's clock."""
         [(now,)] = self.fetch("SELECT clock_timestamp()", ())
@@ -287,7 +281,7 @@ class Postgres(Pool, PostgresqlDatabase):
 
         Transactions may commit in another order than that of the times they wrote. A reader that
         went on from the latest time it saw would skip a change that had not committed yet. But the
-        times of changes are later than the beginning of their transaction (`not_before_server`), so
+        times of changes are later than the beginning of their transaction (`ChangeSet.time_of`), so
         everything older than the oldest transaction in progress is settled.
         """
         [(settled_before,)] = self.fetch(

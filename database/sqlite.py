@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from peewee import OperationalError, SqliteDatabase
+from peewee import OperationalError, SqliteDatabase, Value
 
 from database.pool import (
     STREAMED_ROWS,
@@ -58,6 +58,8 @@ class Sqlite(Pool, SqliteDatabase):
     field_types = {**SqliteDatabase.field_types, "INSTANT": "TEXT"}
     native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
     row_lock = queue_lock = deletion_lock = None  # the write transaction is the lock
+    # There is none: writers take turns, so times and commits have one order.
+    server_clock = Value(None)
     may_come_back = False  # a file that cannot be opened now will not open later
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
@@ -282,10 +284,6 @@ class Sqlite(Pool, SqliteDatabase):
                 yield
         finally:
             self.close()
-
-    def not_before_server(self, latest: Any) -> Any:
-        """Leave the time as it is: writers take turns, so times and commits have one order."""
-        return latest
 
     def clock(self) -> datetime:
         """The time by the clock of this machine."""

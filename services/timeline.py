@@ -16,6 +16,8 @@ from webhook_models import Webhook
 
 Changes = dict[str, list[Any]]  # field → [before, after], as callers see the values
 
+LARGEST_SKEW = timedelta(hours=1)  # by which a machine's clock is corrected
+
 insert_rows = Insert(Activity)
 
 
@@ -42,6 +44,7 @@ class Stored(NamedTuple):
     """What a transaction that changes rows of a client reads once."""
 
     latest_change: datetime | None
+    server_clock: datetime | None  # None on SQLite
     subscriptions: list[Subscription]
 
 
@@ -60,19 +63,20 @@ class ChangeSet:
     @cached_property
     def _stored(self) -> Stored:
         rows = self._latest_change.tuples(client_id=self.client_id)
-        latest = rows[0][0] if rows else None
+        latest, server_clock, *_ = rows[0]
         return Stored(
             datetime.fromisoformat(latest) if isinstance(latest, str) else latest,
+            server_clock,
             [
                 Subscription(str(webhook_id), orjson.loads(events), bool(enabled))
-                for _, webhook_id, events, enabled in rows
+                for _, _, webhook_id, events, enabled in rows
                 if webhook_id is not None
             ],
         )
 
     @cached_property
     def latest(self) -> datetime | None:
-        """The time that the next change must exceed."""
+        """The time of the latest change so far."""
         return self._stored.latest_change
 
     @property
@@ -86,8 +90,12 @@ class ChangeSet:
         It is later than that of every earlier change, even if the clock stepped back: a caller that
         reads changes in their order must not miss this one. Which lead an email names also depends
         on which was changed last. For the same reason it is not before the time of PostgreSQL, by
-        which `settled_before` tells what a reader may see.
+        which `settled_before` tells what a reader may see; unless the two clocks are so far apart
+        that this machine's is wrong on purpose, as in a test.
         """
+        server_clock = self._stored.server_clock
+        if server_clock is not None and at < server_clock < at + LARGEST_SKEW:
+            at = server_clock
         if self.latest is not None:
             at = max(at, self.latest + timedelta(microseconds=1))
         self.latest = at
@@ -140,7 +148,7 @@ def insert_activities(changes: ChangeSet) -> None:
 def latest_change(model: type[Lead] | type[Meeting]) -> Compiled:
     """Make a query for the last change of a client's leads or meetings, and for its webhooks.
 
-    Its rows are the time that the next change must exceed, and the id, the event types and the
+    Its rows are the time of that change, that of PostgreSQL, and the id, the event types and the
     state of a webhook.
     """
 
@@ -151,10 +159,10 @@ def latest_change(model: type[Lead] | type[Meeting]) -> Compiled:
             .order_by(model.updated_at.desc())
             .limit(1)
         )
-        earliest = selected.get().database.not_before_server(latest)
+        server_clock = selected.get().database.server_clock
         in_use = (Webhook.client == Client.id) & Webhook.deleted_at.is_null()
         return (
-            Client.select(earliest, Webhook.id, Webhook.events, Webhook.enabled)
+            Client.select(latest, server_clock, Webhook.id, Webhook.events, Webhook.enabled)
             .join(Webhook, JOIN.LEFT_OUTER, on=in_use)
             .where(Client.id == client_id)
         )

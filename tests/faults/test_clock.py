@@ -131,6 +131,15 @@ def test_no_change_is_older_than_the_servers_time(api, lead, server_clock_is_fas
     assert [row["id"] for row in changes_since(api)[0]] == [meeting["id"]]
 
 
+def test_a_change_in_a_test_with_frozen_time_gets_that_time(api, lead):
+    with freeze_time("2025-12-20T12:00:00Z"):
+        _, meeting = log(api, "1")
+
+    assert api.get(f"/meetings/{meeting['id']}").json["meeting"]["updated_at"] == (
+        "2025-12-20T12:00:00Z"
+    )
+
+
 def test_a_new_webhook_waits_for_what_began_before_by_the_servers_clock(api, server_clock_is_fast):
     other = db.obj.open()
     other.execute("BEGIN")
