@@ -1,6 +1,7 @@
 """The settings, read once from the environment or `.env` and checked when the server starts."""
 
 import ipaddress
+import re
 import tempfile
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -15,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RETRY_SECONDS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
 LONGEST_RETRIES, LONGEST_RETRY_SECONDS = 50, 30 * 86_400
 SQLITE = "sqlite:///"
+# The characters of RFC 3986 without those of a user, a query or a fragment.
+PLAIN_URL = re.compile(r"[\w.~%:/!$&'()*+,;=\[\]-]+", re.ASCII)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FLAGS = {"on": True, "true": True, "1": True, "yes": True}
 FLAGS |= {"off": False, "false": False, "0": False, "no": False}
@@ -80,8 +83,12 @@ def check_database_url(url: str) -> None:
 
 def check_public_url(url: str) -> None:
     """Refuse a URL that callers could not use; an empty one counts as absent."""
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that cannot be
+        is_usable = False
+    if url and not (is_usable and PLAIN_URL.fullmatch(url)):
         raise ValidationError("must be a URL such as https://meetings.example.com")
 
 

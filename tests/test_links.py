@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import booking
+from conftest import booking, using
 from hooks import Hook, calendly
 
 
@@ -69,6 +69,13 @@ def test_the_other_parameters_of_the_request_stay(api, rows, path, kept):
     assert kept in following
     assert "limit=1" in following
     assert shown(api.get(following)) != shown(api.get(path))
+
+
+def test_the_link_begins_with_public_url_where_it_is_set(api, rows, database_url):
+    with using(database_url, public_url="https://a.example/meet") as app:
+        link = api.on(app).get("/leads?limit=1").headers["Link"]
+
+    assert link.startswith("<https://a.example/meet/api/public/leads?limit=1&page=1>")
 
 
 def test_a_list_without_pages_and_a_single_row_have_no_link(api, rows, lead):

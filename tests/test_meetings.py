@@ -487,6 +487,7 @@ def test_location_begins_with_public_url_where_it_is_set(api, lead, database_url
             (caller.post("/meetings", json=booking()), "meetings", "meeting"),
             (caller.post("/leads", json={"first_name": "Pepper"}), "leads", "lead"),
             (caller.post("/meeting-types", json={"name": "Call"}), "meeting-types", "meeting_type"),
+            (caller.post("/webhooks", json={"url": "https://8.8.8.8/"}), "webhooks", "webhook"),
         ]
 
     for answer, path, noun in answers:

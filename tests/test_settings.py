@@ -26,6 +26,9 @@ BAD = {
     "DELIVERY_DAYS": ["-1", "forever"],
     "KEEPALIVE_SECONDS": ["0", "3601", "long"],
     "STATE_DIR": [""],
+    "PUBLIC_URL": ["example.com", "ftp://example.com", "https://", "https://[::1", "https://a:0",
+                   "https://a:99999", "https://a/?x=1", "https://a/#x", "https://me:secret@a",
+                   "https://a b", "https://a/\r\nX: y", "https://a/é"],
     "DB_TIMEOUT_SECONDS": ["0", "61", "soon", "nan"],
 }  # fmt: skip
 NAMES = [field.name.upper() for field in fields(Settings)]

@@ -18,4 +18,9 @@ def hook_url(token: str) -> str:
 
 def location(row_id: str) -> str:
     """Return the address of a row that was posted to this path; relative without PUBLIC_URL."""
-    return f"{current_app.config['SETTINGS'].public_url or ''}{request.path}/{row_id}"
+    return f"{this_path()}/{row_id}"
+
+
+def this_path() -> str:
+    """Return the address of the request without its query; relative without PUBLIC_URL."""
+    return f"{current_app.config['SETTINGS'].public_url or ''}{request.path}"

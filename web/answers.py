@@ -24,7 +24,7 @@ from services.errors import ServiceError
 from services.personal_data import PersonalData
 from services.results import RowResult
 from times import format_instant
-from web.addresses import location
+from web.addresses import location, this_path
 from web.body import Rows, instance
 from web.docs import File
 from webhook_schemas import DeliveryItem
@@ -144,7 +144,7 @@ def numbered_page(
 def _with_next(response: Response, **parameters: Any) -> Response:
     """Add the address of the next page: the request's own, with some parameters replaced."""
     given = {name: values[-1] for name, values in request.args.lists()}
-    response.headers["Link"] = f'<{request.path}?{urlencode(given | parameters)}>; rel="next"'
+    response.headers["Link"] = f'<{this_path()}?{urlencode(given | parameters)}>; rel="next"'
     return response
 
 
@@ -154,7 +154,7 @@ def with_secret(status: int, webhook: Any, secret: str, schema: type[ResponseSch
     response = write_json(status, {"success": True, "webhook": shown, "signing_secret": secret})
     response.headers["Cache-Control"] = "no-store"
     if status == 201:
-        response.headers["Location"] = f"{request.path}/{shown['id']}"
+        response.headers["Location"] = location(shown["id"])
     return response
 
 
