@@ -103,6 +103,6 @@ def _key_line(row: Shown) -> str:
             row["scope"],
             f"expires {row['expires_on'] or 'never'}",
             f"last used {row['last_used_on'] or 'never'}",
-            state_of(row),
+            state_of(row, clients.has_expired(row["expires_on"])),
         ]
     )

@@ -86,7 +86,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             click.echo(json.dumps(result, ensure_ascii=False, default=_instant))
         elif isinstance(result, list):
             for row in result:
-                click.echo(to_line(row))
+                click.echo(" ".join(to_line(row).splitlines()))  # a name may hold line breaks
         else:
             click.echo(to_line(result))
         click.get_current_context().exit(*status)
@@ -109,7 +109,9 @@ def _database_fault(error: PeeweeException) -> str:
     return " ".join(str(error).split())
 
 
-def state_of(row: Shown) -> str:
-    """Say when a key or a feed was made, and whether it was revoked."""
-    state = f"revoked {format_instant(row['revoked_at'])}" if row["revoked"] else "in use"
+def state_of(row: Shown, has_expired: bool = False) -> str:
+    """Say when a key or a feed was made, and whether it was revoked or has expired."""
+    state = "expired" if has_expired else "in use"
+    if row["revoked"]:
+        state = f"revoked {format_instant(row['revoked_at'])}"
     return f"created {format_instant(row['created_at'])}  {state}"

@@ -61,12 +61,17 @@ def find_key(api_key: str | None) -> ApiKey:
     if not api_key:
         raise MissingApiKey()
     [key] = _find_keys("", [hash_secret(api_key)])
-    today = _today()
-    if key is None or (key.expires_on is not None and key.expires_on < today):
+    if key is None or has_expired(key.expires_on):
         raise InvalidApiKey()
+    today = _today()
     if key.last_used_on != today:
         _note_use(key.key_hash, today)
     return key
+
+
+def has_expired(last_day: str | None) -> bool:
+    """Return whether the last day on which a key is valid, if it has one, is past."""
+    return last_day is not None and last_day < _today()
 
 
 def _today() -> str:
@@ -171,7 +176,7 @@ def create_key(
     With a label it replaces the client's earlier keys of that label: those are revoked.
     """
     last_day = expires_on and expires_on.isoformat()
-    if last_day and last_day < _today():
+    if has_expired(last_day):
         raise InvalidRequest({"expires": [f"Must not be in the past; today is {_today()} in UTC."]})
     if label:
         _revoke(ApiKey.client == client_id, ApiKey.label == label)

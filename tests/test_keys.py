@@ -135,6 +135,26 @@ def test_the_list_shows_name_scope_last_day_and_last_use(run, api, make_key, cal
         assert words in text.splitlines()[-1]
 
 
+def test_the_list_shows_which_keys_have_expired(run, api, make_key):
+    key = make_key("--expires", "2199-12-31")
+
+    for now, state in (("2199-12-31T23:59:59Z", "in use"), ("2200-01-01T00:00:00Z", "expired")):
+        with freeze_time(now):
+            _, text = run("keys", "list", api.client_id, text=True)
+        assert text.splitlines()[-1].endswith(state)
+    run("keys", "revoke", key["id"])
+    with freeze_time("2200-01-01"):
+        assert "  revoked " in run("keys", "list", api.client_id, text=True)[1].splitlines()[-1]
+
+
+def test_each_key_is_one_line_of_the_list_whatever_its_name(run, api, make_key):
+    key = make_key("--name", "Dash\r\nboard")
+
+    _, text = run("keys", "list", api.client_id, text=True)
+    assert text.splitlines()[-1].startswith(key["id"])
+    assert "Dash board" in text
+
+
 def test_a_key_without_options_may_write_and_never_expires(run, api, make_key, call):
     key = make_key()
 
