@@ -79,6 +79,7 @@ def _demo_key(owner: Client, file: Path) -> str:
     with suppress(OSError, ValueError, ServiceError):
         api_key = file.read_text().strip()
         if clients.authenticate(api_key, writes=True) == owner.id:
+            file.chmod(0o600)  # a copy may be readable by others
             return api_key
     _, api_key = clients.create_key(owner.id, DEMO_LABEL, name="demo")
     try:

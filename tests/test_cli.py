@@ -343,6 +343,13 @@ class TestDemo:
         assert status_with(app, first["api_key"]) == 401
         assert run("demo") == second
 
+    def test_the_file_of_the_key_is_closed_to_others_again(self, run, file):
+        key = run("demo")["api_key"]
+        file.chmod(0o644)
+
+        assert run("demo")["api_key"] == key
+        assert file.stat().st_mode & 0o777 == 0o600
+
     def test_it_keeps_keys_that_it_did_not_create(self, app, run, file):
         run("demo")
         own = run("keys", "create", "Demo")
