@@ -175,7 +175,7 @@ def create_key(
     It is valid through the day `expires_on`, in UTC; raises InvalidRequest if that day is past.
     With a label it replaces the client's earlier keys of that label: those are revoked.
     """
-    last_day = expires_on and expires_on.isoformat()
+    last_day = expires_on.isoformat() if expires_on else None
     if has_expired(last_day):
         raise InvalidRequest({"expires": [f"Must not be in the past; today is {_today()} in UTC."]})
     if label:
