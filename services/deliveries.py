@@ -198,10 +198,19 @@ def _prune_events(before: datetime, after: int) -> tuple[int, int | None]:
     rows = rows_of(Event.select(*columns).where(sequence > after).order_by(sequence).limit(BATCH))
     old = [row.sequence for row in rows if row.created_at < before]
     needed = Delivery.select(Delivery.number).where(Delivery.event == Event.id)
-    unneeded = Event.delete().where(sequence.in_(old), ~fn.EXISTS(needed))
-    count = _delete(unneeded) if old else 0
+    is_unneeded = sequence.in_(old), ~fn.EXISTS(needed)
+    newest = Event.select(fn.MAX(sequence))
+    count = 0
+    if old:
+        _empty_newest(is_unneeded)
+        count = _delete(Event.delete().where(*is_unneeded, sequence < newest))
     goes_on = bool(rows) and rows[-1].created_at < before
     return count, rows[-1].sequence if goes_on else None
+
+
+@transaction
+def _empty_newest(conditions: tuple[Any, ...]) -> None:
+    outbox.empty_newest(*conditions)
 
 
 def _prune_webhooks(before: datetime) -> int:

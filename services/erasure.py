@@ -77,6 +77,7 @@ def delete_deliveries(client_id: Any, values: Any) -> Any:
 def _delete_deliveries(subject: Subject) -> None:
     client_id, lead_id = subject.client_id, subject.lead_id
     delete_deliveries.run(client_id=client_id, values=[lead_id, *subject.meeting_ids])
+    outbox.empty_newest(Event.client == client_id, Event.lead == lead_id)
     delete_reported.run(client_id=client_id, values=[lead_id])
 
 

@@ -7,6 +7,8 @@ The state is stored as it was after the change: a meeting that changes thrice re
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from peewee import fn
+
 from database.queries import Insert, among, compiled
 from ids import new_id
 from models import Activity, Lead, Meeting, MeetingNote, MeetingType, User
@@ -212,3 +214,13 @@ class _Rows:
             note = note or latest_note.first(client_id=self._client_id, meeting_id=meeting.id)
             described |= event_payloads.describe_note(note, meeting)
         return described
+
+
+def empty_newest(*conditions: Any) -> None:
+    """Empty the newest event of all if it meets conditions, instead of deleting its row.
+
+    On SQLite the next `sequence` is the highest one plus 1, so deleting that row would repeat it.
+    """
+    nothing = {Event.meeting: None, Event.lead: None, Event.data: "{}"}
+    newest = Event.select(fn.MAX(Event.sequence))
+    Event.update(nothing).where(Event.sequence == newest, *conditions).execute()

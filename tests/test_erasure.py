@@ -12,7 +12,7 @@ from hooks import Hook, calendly
 from stored_texts import EMAIL, EVENT, dump, find_marks, store_person
 
 import database
-from services import clients, erased_events, feeds, migrations, personal_data
+from services import clients, deliveries, erased_events, feeds, migrations, personal_data
 
 UNKNOWN_ID = "0198c0de-0000-7000-8000-000000000000"
 
@@ -329,6 +329,27 @@ def _marks_in_files(url):
         if marks:
             found[file.name] = marks
     return found
+
+
+def test_the_sequence_of_events_grows_although_the_newest_events_are_deleted(api):
+    body = {"url": "https://8.8.8.8/hook", "events": ["lead.created"]}
+    log = f"/webhooks/{api.post('/webhooks', json=body).json['webhook']['id']}/deliveries"
+
+    def newest():
+        newest_id = api.get(f"{log}?limit=1").json["deliveries"][0]["id"]
+        return api.get(f"{log}/{newest_id}").json["delivery"]["payload"]["data"]["sequence"]
+
+    lead = api.new_lead()
+    first = newest()
+    erase(api, lead)
+    api.new_lead()
+    second = newest()
+    database.db.obj.execute_sql("UPDATE deliveries SET status = 'delivered'")
+    with freeze_time("2199-01-01"):
+        deliveries.prune(30)
+    api.new_lead()
+
+    assert first < second < newest()
 
 
 def test_the_migration_keeps_the_history_as_it_was(empty_databases):
