@@ -217,8 +217,15 @@ class Sqlite(Pool, SqliteDatabase):
         return json.dumps(values)
 
     def prepare_storage(self) -> None:
-        """Make the folder of the database file, so that a first migration can create the file."""
-        Path(self.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+        """Make the folder of the database file, and the file unless it is there.
+
+        It holds personal data, so only its owner can read it. SQLite gives its log the same mode.
+        """
+        file = Path(self.database).absolute()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # A file that is there must not be opened: closing it would end this process's locks on it.
+        with suppress(OSError):  # SQLite says what is wrong
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:

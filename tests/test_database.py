@@ -42,6 +42,14 @@ class TestMigrations:
             assert db.get_tables() == ["schema_migration"]
             assert migrations.upgrade() == names
 
+    def test_only_its_owner_can_read_the_file_of_sqlite(self, tmp_path):
+        file = tmp_path / "new" / "meetings.db"
+
+        with using(f"sqlite:///{file}"):
+            migrations.upgrade()
+
+            assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}
+
 
 def _described(kind):
     """Return the database's description of our tables: columns, keys, checks and indexes."""

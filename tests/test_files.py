@@ -351,6 +351,14 @@ class TestFailedRows:
         assert (status, counts(report)) == (0, (1, 0, 0, 0))
         assert {m["title"] for m in api.meetings(lead)} == {"Discovery Call", "A; B"}
 
+    def test_only_their_owner_can_read_them(self, load, lead, tmp_path):
+        file = tmp_path / "bookings.failed.csv"
+        file.touch(0o644)
+
+        load("meetings", csv_of(BOOKING | {"lead_email": "nobody@example.com"}))
+
+        assert file.stat().st_mode & 0o777 == 0o600
+
     def test_those_of_json_lines_are_json_lines(self, load, lead, tmp_path):
         bad = BOOKING | {"lead_email": "nobody@example.com", "duration_minutes": 10**20}
 

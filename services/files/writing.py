@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -65,7 +66,10 @@ Writer = CsvWriter | JsonLinesWriter
 
 
 class FailedRows:
-    """The file of the rows that failed, each with the reason; it is made with the first of them."""
+    """The file of the rows that failed, each with the reason; it is made with the first of them.
+
+    It holds personal data, so only its owner can read it.
+    """
 
     def __init__(self, source: RowsFile, names: list[str]) -> None:
         self._source = source
@@ -77,7 +81,8 @@ class FailedRows:
     def add(self, row: Row, why: str) -> None:
         """Write a row as it is in its file, with the reason for its failure."""
         if self._writer is None:
-            self._file = self.path.open("wb")
+            self.path.unlink(missing_ok=True)  # others may be able to read an earlier one
+            self._file = open(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
             self._writer = self._open_writer(self._file)
         self._writer.write(row.cells | {IMPORT_ERROR: why}, row.surplus)
 
