@@ -143,6 +143,16 @@ def test_a_malformed_request_is_refused_in_json(server, what):
     assert b"secret" not in body
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/x/healthz"])
+def test_a_caller_cannot_move_a_path_by_a_header(server, path):
+    prefix = path.removesuffix("/healthz") or path
+    sent = f"GET {path} HTTP/1.1\r\nHost: x\r\nSCRIPT_NAME: {prefix}\r\nConnection: close\r\n\r\n"
+
+    status = 200 if path == "/healthz" else 404
+
+    assert server.raw(sent.encode()).startswith(f"HTTP/1.1 {status} ".encode())
+
+
 @pytest.mark.parametrize(
     ("framing", "body"),
     [
