@@ -228,6 +228,20 @@ class TestTheArrayItself:
 
         assert (answer.status_code, set(answer.json["details"])) == (400, {"body"})
 
+    @pytest.mark.parametrize("item", [b"[],", b'"",', b"{},"])
+    def test_one_of_too_many_values_is_refused_unparsed(self, api, path, item):
+        answer = api.post(path, data=b"[" + item * 1_500_000 + b"0]")
+
+        assert answer.status_code == 400
+        assert answer.json["details"] == {"body": ["Must hold at most 700000 values."]}
+
+    def test_signs_within_texts_are_no_values(self, api, path):
+        text = b'"' + b'[\\"{,' * 400_000 + b'"'
+
+        answer = api.post(path, data=b'[{"x": ' + text + b"}]")
+
+        assert (answer.status_code, answer.json["failed"]) == (200, 1)
+
     def test_an_unknown_parameter_refuses_the_whole_array(self, api, path):
         answer = api.post(f"{path}?x=1", json=[{"first_name": "A"}])
 

@@ -82,7 +82,8 @@ class FailedRows:
         """Write a row as it is in its file, with the reason for its failure."""
         if self._writer is None:
             self.path.unlink(missing_ok=True)  # others may be able to read an earlier one
-            self._file = open(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+            handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            self._file = os.fdopen(handle, "wb")
             self._writer = self._open_writer(self._file)
         self._writer.write(row.cells | {IMPORT_ERROR: why}, row.surplus)
 
