@@ -9,6 +9,7 @@ import io
 import math
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +18,7 @@ from gevent.lock import Semaphore
 from gevent.pool import Pool
 from gevent.socket import wait_read
 from gunicorn.http import RequestParser, errors, wsgi
+from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.base import Worker
 
 from config.connection import BrokenBody, Connection
@@ -25,7 +27,21 @@ from config.refusals import Busy, refuse
 IDLE_SECONDS = 2.0  # for a connection without a request, once the worker stops
 ACCEPT_DELAY_SECONDS = 0.0001  # for each connection that the worker already has
 BODY_BYTES = 8 * 1024 * 1024  # a longer body is not read, because the application refuses it
+SMALL_CHUNKS, CHUNK_BYTES = 10_000, 64  # so many chunks of a body may be smaller than that
 TOO_BUSY = "The service is too busy just now. Please try again."
+
+
+def refuse_tiny(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the chunks of a body; raises an error if too many of them are tiny.
+
+    Python takes as long for a chunk of one byte as for one of a thousand.
+    """
+    length = 0
+    for number, chunk in enumerate(chunks):
+        length += len(chunk)
+        if number > SMALL_CHUNKS + length // CHUNK_BYTES:
+            raise errors.ParseException("tiny chunks")
+        yield chunk
 
 
 class GeventWorker(Worker):
@@ -159,6 +175,9 @@ class GeventWorker(Worker):
         try:
             if length <= BODY_BYTES:
                 connection.tell_to_continue()
+                reader = request.body.reader
+                if isinstance(reader, ChunkedReader):
+                    reader.parser = refuse_tiny(reader.parser)
                 body = request.body.read(BODY_BYTES + 1)
             environ["wsgi.input"] = io.BytesIO(body)
         except (OSError, errors.ParseException) as error:

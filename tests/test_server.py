@@ -161,6 +161,7 @@ def test_a_caller_cannot_move_a_path_by_a_header(server, path):
         ("Transfer-Encoding: chunked", b"16\r\n" + b'{"first_name": "Tony"'),
         ("Transfer-Encoding: chunked", b'5\r\n{"a":\r\n'),
         ("Transfer-Encoding: chunked", b'16\r\n{"first_name": "Tony"}\r\n'),
+        ("Transfer-Encoding: chunked", b"1\r\n \r\n" * 30_000 + b"2\r\n{}\r\n0\r\n\r\n"),
     ],
 )
 def test_an_incomplete_body_is_refused(server, key, framing, body):
