@@ -48,6 +48,13 @@ def test_a_request_without_a_key_reveals_nothing(app, method, path):
 
 
 @each_call
+def test_no_cache_keeps_a_response(api, method, path):
+    answer = api.open(method, path, json={})
+
+    assert answer.headers["Cache-Control"] in ("no-store", "private, no-cache")
+
+
+@each_call
 @pytest.mark.parametrize("key", ["nxr_live_unknown", "x", "é", "nxr_live_" + "0" * 64, "a b"])
 def test_an_invalid_key_is_refused(app, method, path, key):
     answer = app.test_client().open(f"/api/public{path}", method=method, headers={"X-API-Key": key})

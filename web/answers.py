@@ -149,10 +149,9 @@ def _with_next(response: Response, **parameters: Any) -> Response:
 
 
 def with_secret(status: int, webhook: Any, secret: str, schema: type[ResponseSchema]) -> Response:
-    """Respond with a webhook and its signing secret, which no cache may keep."""
+    """Respond with a webhook and its signing secret."""
     shown = instance(schema).dump(webhook)
     response = write_json(status, {"success": True, "webhook": shown, "signing_secret": secret})
-    response.headers["Cache-Control"] = "no-store"
     if status == 201:
         response.headers["Location"] = location(shown["id"])
     return response

@@ -33,8 +33,14 @@ def begin_request() -> None:
 
 
 def end_request(response: Response) -> Response:
-    """Set `X-Request-Id` on the response, and log the request in one line."""
+    """Set `X-Request-Id` on the response, and log the request in one line.
+
+    Some caches keep whatever forbids it not, and serve it without a key: they know `Authorization`,
+    but not `X-API-Key`.
+    """
     response.headers["X-Request-Id"] = g.request_id
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store"
     if log.isEnabledFor(logging.INFO):
         line = RequestLine(
             request_id=g.request_id,
