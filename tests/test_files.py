@@ -545,6 +545,18 @@ class TestExport:
             "hot": True,
         }
 
+    def test_no_text_is_a_formula_to_a_spreadsheet(self, dump, load, api):
+        names = {"first_name": "=1+1", "last_name": "'@x", "company": "-A", "title": "'tis"}
+        phones = {"phone": "+1 (212) 970-4133", "external_id": "-3"}
+        api.new_lead(**names, **phones, note="+a")
+
+        [row] = dump("leads")
+
+        guarded = {"first_name": "'=1+1", "last_name": "''@x", "company": "'-A", "title": "'tis"}
+        assert row | guarded | phones == row
+        status, report = load("leads", csv_of(row))
+        assert (status, counts(report)) == (0, (0, 0, 1, 0)), report
+
     @pytest.mark.parametrize(
         "options",
         [

@@ -16,6 +16,9 @@ SEPARATORS = (",", ";", "\t")
 SEPARATOR_LINE = re.compile(r"sep=([,;\t])\r?\n?")
 NOT_UTF8 = "is not UTF-8. In Excel, save the file as “CSV UTF-8”"
 
+# An export puts an apostrophe before a text that a spreadsheet would take for a formula.
+KEPT_FROM_FORMULAS = re.compile(r"'+[=+\-@\t\r]")
+
 csv.field_size_limit(LINE_BYTES)
 
 
@@ -104,7 +107,9 @@ class CsvFile(RowsFile):
         records = self._records()
         next(records)
         for number, record in records:
-            cells = {name: cell for name, cell in zip(names, record, strict=False) if cell}
+            cells = {
+                name: _text_of(cell) for name, cell in zip(names, record, strict=False) if cell
+            }
             surplus = tuple(record[len(names) :])
             if cells or any(surplus):
                 yield Row(number, cells, surplus if any(surplus) else ())
@@ -123,6 +128,10 @@ class CsvFile(RowsFile):
                 raise self.unreadable(number + 1, NOT_UTF8) from error
             except (csv.Error, LongLine) as error:
                 raise self.unreadable(number + 1, f"is not CSV ({error})") from error
+
+
+def _text_of(cell: str) -> str:
+    return cell[1:] if cell[0] == "'" and KEPT_FROM_FORMULAS.match(cell) else cell
 
 
 class JsonLinesFile(RowsFile):

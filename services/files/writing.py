@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -13,6 +14,9 @@ import orjson
 from services.files.reading import CsvFile, Row, RowsFile
 from times import format_instant
 
+# What spreadsheets take for a formula, which may come from anybody who books a meeting, and such
+# text with apostrophes before it. A phone number is none.
+FORMULA = re.compile(r"(?!\+?[0-9 ()./-]*\Z)'*[=+\-@\t\r]")
 JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
 
@@ -29,7 +33,10 @@ class CsvWriter:
         self._write(names)
 
     def write(self, row: dict[str, Any], surplus: Sequence[str] = ()) -> None:
-        """Write a row; objects and lists are written as JSON, null as an empty cell."""
+        """Write a row; objects and lists are written as JSON, null as an empty cell.
+
+        A text that a spreadsheet would take for a formula gets an apostrophe before it.
+        """
         self._write([*(_cell(row.get(name)) for name in self._names), *surplus])
 
     def _write(self, cells: Sequence[str]) -> None:
@@ -40,8 +47,10 @@ class CsvWriter:
 
 
 def _cell(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if FORMULA.match(value) else value
     if isinstance(value, dict | list | bool):
         return orjson.dumps(value).decode()
     return format_instant(value) or "" if hasattr(value, "isoformat") else str(value)
