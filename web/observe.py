@@ -35,8 +35,8 @@ def begin_request() -> None:
 def end_request(response: Response) -> Response:
     """Set `X-Request-Id` on the response, and log the request in one line.
 
-    Some caches keep whatever forbids it not, and serve it without a key: they know `Authorization`,
-    but not `X-API-Key`.
+    Without `Cache-Control`, a shared cache may store a response and serve it to callers without a
+    key: caches know `Authorization`, but not `X-API-Key`.
     """
     response.headers["X-Request-Id"] = g.request_id
     if "Cache-Control" not in response.headers:
