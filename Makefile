@@ -7,7 +7,7 @@ QUIET := PYTHONDONTWRITEBYTECODE=1
 # Webhooks of the demo may reach this machine, unless the environment or .env says otherwise.
 DEMO_NETWORKS := $(if $(WEBHOOK_ALLOW_NETWORKS)$(WEBHOOK_ALLOW_NETWORKS_FILE)$(shell grep -s '^ *WEBHOOK_ALLOW_NETWORKS' .env),,WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8)
 
-.PHONY: run serve test soak bench lint format openapi audit help
+.PHONY: run serve test soak bench lint format openapi images audit help
 
 run: .venv/installed  ## install, migrate, create the demo and serve
 	@$(QUIET) $(BIN)/python -m config.serve --check
@@ -27,7 +27,7 @@ test: .venv/installed-dev  ## run all tests, on SQLite and PostgreSQL; INSTALL=1
 	wait $$second; second=$$?; cat var/test-postgresql.log; exit $$((first | second))
 
 soak: .venv/installed-dev  ## run the long fault tests, then SOAK_SECONDS (600 by default) of load
-	$(BIN)/python -m pytest -m soak tests/faults
+	$(BIN)/python -m pytest -m soak tests/faults tests/test_desk_browser.py
 
 bench: .venv/installed-dev  ## compare the service with a bare floor under load; options: BENCH="--rounds 1"
 	@$(BIN)/python -m bench $(BENCH)
@@ -43,6 +43,9 @@ format: .venv/installed-dev  ## format the code and fix its style
 
 openapi: .venv/installed-dev  ## rebuild docs/openapi.json and docs/mcp_tools.json after changing a route or a schema
 	$(BIN)/python -m reference.openapi
+
+images: .venv/installed-dev  ## retake the screenshots of the README
+	IMAGES=on $(BIN)/python -m pytest tests/test_desk_browser.py -k "screenshots and sqlite"
 
 # The tools have an environment of their own, so that they do not decide which versions we test.
 audit: var/audit/installed  ## look for known vulnerabilities (pip-audit) and write var/sbom.json (CycloneDX)

@@ -8,6 +8,7 @@ from flask import Flask
 
 import cli
 import database
+import desk
 import routes
 from config.logging import configuration
 from config.settings import Settings, SettingsError, read_settings
@@ -47,6 +48,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.wsgi_app = TrustedProxies(  # type: ignore[method-assign]
             app.wsgi_app, settings.trusted_proxies
         )
+    if settings.desk:
+        desk.register(app)
     if settings.metrics:
         metrics = import_module("web.metrics")  # without METRICS, prometheus_client is not loaded
         own_database.time_calls(metrics.install(app))

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from peewee import (
+    SQL,
     CharField,
     IntegerField,
     TextField,
@@ -109,3 +110,12 @@ for column in (Receipt.external_event_id, Receipt.previous_event_id):
     Receipt.add_index(
         column, where=Receipt.lead.is_null(), name=f"receipts_without_lead_{column.name}"
     )
+# The receipts that the desk lists first. They are few among many, so without this index the
+# database would read all receipts of a client to find them.
+Receipt.add_index(
+    Receipt.client,
+    Receipt.received_at,
+    Receipt.id,
+    where=Receipt.outcome.in_([SQL("'unmatched'"), SQL("'refused'")]),
+    name="receipts_to_settle",
+)

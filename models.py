@@ -427,3 +427,16 @@ IdempotencyKey.add_index(
     where=IdempotencyKey.subject.is_null(False),
     name="idempotency_keys_subject",
 )
+
+
+class DeskSession(Table):
+    """A sign-in at the desk with a key. Only the SHA-256 of the cookie's token is stored."""
+
+    key = belongs_to(ApiKey)
+    token_hash = CharField(64, unique=True)
+    created_at = InstantField()
+    expires_at = InstantField()
+
+    class Meta:
+        table_name = "desk_sessions"
+        indexes = ((("expires_at",), False),)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones, reset_tzpath
@@ -75,6 +75,11 @@ def to_instant(written: datetime, zone_name: str = "UTC") -> datetime:
     """
     aware = written if written.tzinfo else written.replace(tzinfo=get_zone(zone_name))
     return aware.astimezone(UTC)
+
+
+def start_of_day(day: date, zone_name: str) -> datetime:
+    """Return the first instant of a day in a zone, also where clocks change at midnight."""
+    return to_instant(datetime.combine(day, time()), zone_name)
 
 
 def resolve_times(

@@ -7,7 +7,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from cli.command import Shown, command
-from services import deliveries, erased_events, idempotency, receipts
+from services import deliveries, desk_sessions, erased_events, idempotency, receipts
 
 
 @click.command("prune")
@@ -17,7 +17,7 @@ def prune() -> Any:
     """Delete what is kept for a limited time; running servers also do so bit by bit.
 
     RECEIPT_DAYS says how long receipts and the hashes of erased bookings are kept, DELIVERY_DAYS
-    how long deliveries are; idempotency keys are kept for a day.
+    how long deliveries are; idempotency keys are kept for a day, and sign-ins at the desk for half.
     """
     settings = current_app.config["SETTINGS"]
     deleted = {
@@ -25,6 +25,7 @@ def prune() -> Any:
         **deliveries.prune(settings.delivery_days),
         "idempotency_keys": idempotency.prune(),
         "erased_events": erased_events.prune(),
+        "desk_sessions": desk_sessions.prune(),
     }
     return deleted, _deleted_line
 

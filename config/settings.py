@@ -41,6 +41,7 @@ class Settings:
     db_pool_size: int = 2  # connections in each process
     db_timeout_seconds: float = 5.0  # limit for a connection, for a lock and for a statement
     metrics: bool = False  # whether GET /metrics is served
+    desk: bool = True  # whether the pages at /desk are served
     public_url: str | None = None  # the URL of the service for booking systems
     receipt_days: int = 30  # how long receipts are kept; 0 for ever
     webhook_sender: bool = True  # whether the server runs `flask webhooks send` beside it
@@ -205,6 +206,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
                 "DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)
             ),
             metrics=FLAGS[_choice(env, "METRICS", "off", *FLAGS)],
+            desk=FLAGS[_choice(env, "DESK", "on", *FLAGS)],
             public_url=env.str("PUBLIC_URL", "", validate=check_public_url).rstrip("/") or None,
             receipt_days=env.int("RECEIPT_DAYS", 30, validate=validate.Range(0, 36_500)),
             **read_webhook_settings(env),

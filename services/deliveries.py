@@ -9,7 +9,7 @@ import orjson
 from peewee import fn
 
 from database import transaction
-from database.queries import literal, rows_of
+from database.queries import checked, literal, rows_of
 from services import event_payloads, outbox
 from services.errors import DeliveryNotFound
 from services.outbox import Subscription
@@ -59,6 +59,19 @@ def list_log(webhook_id: str, query: dict[str, Any]) -> tuple[list[Delivery], Ke
         return rows, None
     last_row = rows[query["limit"] - 1]
     return rows[: query["limit"]], (ORDER, last_row.created_at, last_row.id)
+
+
+def list_of_meeting(client_id: str, meeting_id: str, limit: int) -> list[Delivery]:
+    """Return the latest deliveries about a meeting, each with its webhook, deleted ones too."""
+    about = (
+        Delivery.select(*Delivery._meta.sorted_fields, *Webhook._meta.sorted_fields)
+        .join(Webhook)
+        .where(
+            *(Delivery.subject == meeting_id, Delivery.meeting == meeting_id),
+            checked(Webhook.client == client_id),
+        )
+    )
+    return rows_of(about.order_by(Delivery.number.desc()).limit(limit))
 
 
 def _conditions(webhook_id: str, query: dict[str, Any]) -> list[Any]:

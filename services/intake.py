@@ -14,12 +14,19 @@ from decoding import decode_json
 from ids import new_id
 from intake_models import Receipt, Source
 from scheduling import in_turns
-from services import erased_events, receipts, waiting
-from services.errors import InvalidSignature, ReceiptNotFound, TryAgainLater, Unavailable
+from services import erased_events, leads, receipts, waiting
+from services.errors import (
+    InvalidSignature,
+    ReceiptNotFound,
+    ServiceError,
+    TryAgainLater,
+    Unavailable,
+)
 from services.processing import UNKEPT, Item, Processing
 from services.providers import PROVIDERS
 from services.providers.events import Event
 from services.rehearsal import rehearse
+from services.results import Loaded
 from services.waiting import Pair
 from times import utc_now
 
@@ -122,6 +129,19 @@ def retry(client_id: str, receipt_id: str) -> Receipt:
     if not results:
         raise ReceiptNotFound(receipt_id)
     return results[0]
+
+
+def resolve(client_id: str, receipt_id: str, lead: Loaded) -> Receipt:
+    """Save the lead that a receipt lacks, and process the receipt again.
+
+    A lead with the same email is updated instead, so that the same call may be made twice. Raises
+    ReceiptNotFound, InvalidRequest.
+    """
+    receipts.find(client_id, receipt_id)
+    [result] = leads.save(client_id, [lead], frozenset({"email"}))
+    if isinstance(result, ServiceError):
+        raise result
+    return retry(client_id, receipt_id)
 
 
 def retry_many(client_id: str, query: dict[str, Any]) -> tuple[dict[str, int], int]:

@@ -322,6 +322,17 @@ def list_meetings(client_id: str, query: dict[str, Any]) -> tuple[list[Meeting],
     return rows[:limit], (order, getattr(last, ORDERS[order][0].name), last.id)
 
 
+def add_leads(client_id: str, found: list[Meeting]) -> list[Meeting]:
+    """Give meetings their leads, with one query, and return them.
+
+    The lead is None if it was erased since the meetings were read.
+    """
+    known = leads.find_all(client_id, sorted({meeting.lead_id for meeting in found}))
+    for meeting in found:
+        meeting.__rel__["lead"] = known.get(meeting.lead_id)
+    return found
+
+
 def stream(client_id: str, query: dict[str, Any]) -> Iterator[Meeting]:
     """Yield the client's meetings that pass the filters, earliest start first, of one snapshot.
 

@@ -104,6 +104,24 @@ UNDO_NO_SHOW = replace(
     begins_in=frozenset({"no_show"}),
     done_in=frozenset(SHOWN_STATUSES) - {"no_show"},
 )
+BY_NAME = {
+    "confirm": CONFIRM,
+    "complete": COMPLETE,
+    "no-show": NO_SHOW,
+    "cancel": CANCEL,
+    "reopen": REOPEN,
+}
+
+
+def possible(meeting: Meeting) -> set[str]:
+    """Return the names of the calls that would change a meeting now, such as `no-show`."""
+    status = meeting.shown_status
+    names = {name for name, transition in BY_NAME.items() if status in transition.begins_in}
+    return names | {"reschedule"} if _may_move(meeting) else names
+
+
+def _may_move(meeting: Meeting) -> bool:
+    return bool(meeting.status == "scheduled")
 
 
 def confirm(client_id: str, meeting_id: str) -> RowResult:
@@ -217,7 +235,7 @@ def reschedule(client_id: str, meeting_id: str, move: Loaded) -> RowResult:
     times, wrong = _times_of_move(meeting, given)
     if wrong or move.wrong:
         raise InvalidRequest(wrong | move.wrong)
-    if meeting.status != "scheduled":
+    if not _may_move(meeting):
         raise InvalidTransition(meeting.status, "rescheduled")
     after = meeting.copy()
     after.set_all(times)

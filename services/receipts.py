@@ -20,6 +20,7 @@ from database.queries import (
     write_instant,
 )
 from intake_models import LATEST_RECEIVED, Receipt
+from models import Meeting
 from services import clients, pruning
 from services.errors import ReceiptNotFound
 from services.waiting import Pair
@@ -27,6 +28,7 @@ from times import utc_now
 
 Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
 KEPT_LONGER = ("unmatched", "refused")  # twice as long as others
+TO_SETTLE = frozenset(KEPT_LONGER)  # a person has to look at these
 LISTED = [field for field in Receipt._meta.sorted_fields if field is not Receipt.payload]
 
 insert = Insert(Receipt)
@@ -116,6 +118,15 @@ def list_about(
     return found
 
 
+def list_of_meeting(client_id: str, meeting: Meeting, limit: int) -> list[Receipt]:
+    """Return the latest receipts about a meeting, without payloads; the lead's index finds them."""
+    about = _about(
+        *(Receipt.lead == meeting.lead_id, Receipt.meeting == meeting.id),
+        checked(Receipt.client == client_id),
+    )
+    return rows_of(about.order_by(Receipt.received_at.desc(), Receipt.id.desc()).limit(limit))
+
+
 def find(client_id: str, receipt_id: str) -> Receipt:
     """Return the client's receipt with an id, with its payload; raises ReceiptNotFound."""
     query = Receipt.select().where(Receipt.id == receipt_id, checked(Receipt.client == client_id))
@@ -193,6 +204,9 @@ def _conditions(client_id: str, query: dict[str, Any]) -> list[Any]:
     conditions = [checked(of_client) if is_selective else of_client]
     if "outcome" in query:
         conditions.append(Receipt.outcome.in_(sorted(query["outcome"])))
+        if query["outcome"] <= TO_SETTLE:
+            # Repeats the condition of the index that holds only these receipts.
+            conditions.append(Receipt.outcome.in_([literal("unmatched"), literal("refused")]))
     if "source_id" in query:
         conditions.append(Receipt.source == query["source_id"])
     if "lead_email" in query:

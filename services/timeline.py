@@ -8,7 +8,7 @@ import orjson
 from peewee import JOIN
 
 from database import selected
-from database.queries import Compiled, Insert, compiled
+from database.queries import Compiled, Insert, compiled, rows_of
 from models import CHANNEL, SOURCE, Activity, Client, Lead, Meeting
 from services import outbox
 from services.outbox import Subscription
@@ -168,6 +168,12 @@ def latest_change(model: type[Lead] | type[Meeting]) -> Compiled:
         )
 
     return Compiled(build)
+
+
+def list_latest(client_id: str, lead_id: str, limit: int, offset: int) -> list[Activity]:
+    """Return a page of a lead's activities, latest first."""
+    of_lead = Activity.select().where(Activity.client == client_id, Activity.lead == lead_id)
+    return rows_of(of_lead.order_by(Activity.id.desc()).limit(limit).offset(offset))
 
 
 def list_activities(client_id: str, lead_id: str, query: dict[str, Any]) -> list[Activity]:

@@ -75,6 +75,12 @@ def list_all(client_id: str) -> list[Webhook]:
     return rows_of(webhooks.order_by(Webhook.created_at, Webhook.id))
 
 
+def most_urgent(webhooks: list[Webhook]) -> Webhook:
+    """Return the webhook that has failed for the longest time, or else the first."""
+    failing = [webhook for webhook in webhooks if webhook.failing_since]
+    return min(failing, key=lambda webhook: webhook.failing_since, default=webhooks[0])
+
+
 def find(client_id: str, webhook_id: str) -> Webhook:
     """Return the client's webhook with an id; raises WebhookNotFound."""
     found = rows_of(_in_use().where(Webhook.client == client_id, Webhook.id == webhook_id))

@@ -34,7 +34,8 @@ def copy_service(folder: Path) -> Path:
         shutil.copy(path, folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     for name in (
-        *("cli", "config", "database", "docs", "migrations", "routes", "sender", "services", "web"),
+        *("cli", "config", "database", "desk", "docs", "migrations", "routes", "sender"),
+        *("services", "web"),
     ):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder

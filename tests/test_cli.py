@@ -362,9 +362,12 @@ class TestDemo:
     def test_it_says_where_the_documentation_is(self, app, run):
         made = run("demo")
 
-        assert made["pages"] == {"docs": "http://127.0.0.1:8000/docs"}
-        assert "In a browser: http://127.0.0.1:8000/docs" in run("demo", text=True)
-        assert app.test_client().get("/docs").status_code == 200
+        assert list(made["pages"]) == ["docs", "desk"]
+        for page, url in made["pages"].items():
+            assert url == f"http://127.0.0.1:8000/{page}"
+            assert f"In a browser: {url}\n" in run("demo", text=True)
+            answer = app.test_client().get(f"/{page}", follow_redirects=True)
+            assert answer.status_code == 200
 
     def test_a_state_folder_that_cannot_be_written_is_named_in_one_line(self, database_url):
         with using(database_url, state_dir=Path("/dev/null")) as other:
@@ -385,7 +388,9 @@ def test_the_first_page_that_is_on_is_where_the_root_leads(app, monkeypatch):
     assert (answer.status_code, answer.headers["Location"]) == (302, "docs")
     assert app.test_client().get("/", query_string={"x": 1}).status_code == 400
 
-    monkeypatch.setattr("web.pages.PAGES", ("desk", "metrics"))
+    monkeypatch.setattr("web.pages.PAGES", ("nothing", "desk"))
+    assert app.test_client().get("/").headers["Location"] == "desk"
+    monkeypatch.setattr("web.pages.PAGES", ("nothing", "metrics"))
     assert app.test_client().get("/").headers["Location"] == "healthz"
 
 

@@ -21,6 +21,7 @@ from schemas import PAIR, MeetingItem
 from services import health
 from services.deliveries import payload_of
 from services.errors import ServiceError
+from services.figures import share
 from services.personal_data import PersonalData
 from services.results import RowResult
 from times import format_instant
@@ -213,10 +214,9 @@ def stats(counts: Mapping[str, int]) -> Response:
     The rates are shares of the meetings that were held or missed; null if there are none.
     """
     shown = {status: counts.get(status, 0) for status in SHOWN_STATUSES}
-    due = shown["completed"] + shown["no_show"]
     rates = {
-        "show_rate": shown["completed"] / due if due else None,
-        "no_show_rate": shown["no_show"] / due if due else None,
+        "show_rate": share(shown["completed"], shown["no_show"]),
+        "no_show_rate": share(shown["no_show"], shown["completed"]),
     }
     return success(stats={"total": sum(shown.values()), **shown, **rates})
 
