@@ -34,13 +34,12 @@ def day(at: Any) -> str:
     return f"{when:%a} {when.day} {when:%b %Y}"
 
 
-def clock(at: datetime, zone_name: str | None = None) -> str:
-    """Write the time of day of an instant: `14:30`.
+def clock(when: datetime) -> str:
+    """Write the time of day of a local time: `14:30`.
 
     In the hour that occurs twice when clocks go back, the offset says which is meant: `02:30
     UTC+02:00`.
     """
-    when = local(at, zone_name)
     other = when.replace(fold=1 - when.fold)
     is_twice = other.utcoffset() != when.utcoffset() and _exists(other, when.tzinfo)
     return f"{when:%H:%M} {_offset(when)}" if is_twice else f"{when:%H:%M}"
@@ -58,16 +57,16 @@ def _offset(when: datetime) -> str:
 
 def moment(at: datetime) -> str:
     """Write the day and the time of an instant."""
-    return f"{day(at)}, {clock(at)}"
+    return f"{day(at)}, {clock(local(at))}"
 
 
 def span(meeting: Any, zone_name: str | None = None) -> str:
     """Write from when to when a meeting lasts; an end on a later day comes with its day."""
     begin, end = local(meeting.starts_at, zone_name), local(meeting.ends_at, zone_name)
-    ends = clock(meeting.ends_at, zone_name)
+    ends = clock(end)
     if end.date() != begin.date():
         ends = f"{end:%a} {end.day} {end:%b}, {ends}"
-    return f"{clock(meeting.starts_at, zone_name)} – {ends}"  # noqa: RUF001
+    return f"{clock(begin)} – {ends}"  # noqa: RUF001
 
 
 def own_span(meeting: Any) -> str | None:

@@ -44,7 +44,6 @@ def register(app: Flask) -> None:
     """Add the filters to an application's templates."""
     app.jinja_env.filters.update(
         day=clock.day,
-        clock=clock.clock,
         moment=clock.moment,
         span=clock.span,
         own_span=clock.own_span,
