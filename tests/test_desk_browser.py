@@ -352,7 +352,7 @@ def pages_of(api):
     api.post("/meeting-notes", json=note)
     delivery = api.get(f"/webhooks/{webhook}/deliveries").json["deliveries"][-1]["id"]
     return [
-        *("/desk", "/desk/meetings", "/desk/meetings?lead=a", "/desk/meetings?limit=x"),
+        *("/desk", "/desk/meetings?limit=10", "/desk/meetings?lead=a", "/desk/meetings?limit=x"),
         *(f"/desk/meetings/{made['open'][0]}", f"/desk/meetings/{made['next'][0]}"),
         *("/desk/meetings/new", "/desk/meetings/new?lead_email=x@example.com"),
         *("/desk/leads", f"/desk/leads/{made['leads'][0]}", "/desk/leads?search=nobody"),
