@@ -40,8 +40,8 @@ class DeskSession(Table):
 
 def up(migrator: Any, db: Any) -> None:
     """Create the table and the index: few of many receipts are unmatched or refused."""
-    with db.bind_ctx((ApiKey, DeskSession)):
-        db.create_tables((DeskSession,))
+    with db.atomic(), db.bind_ctx((ApiKey, DeskSession)):
+        db.create_tables((DeskSession,), safe=True)
     db.build_index(
         "receipts_to_settle",
         """"receipts" ("client_id", "received_at", "id")"""
