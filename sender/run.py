@@ -5,6 +5,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 from config.version import VERSION
 from sender.client import Client
@@ -36,7 +37,8 @@ def _server_lives() -> Callable[[], bool]:
     server = os.environ.get(SERVER_VARIABLE)
     if server is None:
         return lambda: True
-    os.nice(NICENESS)
+    with suppress(PermissionError):  # a host may forbid it, and webhooks matter more
+        os.nice(NICENESS)
     if not hasattr(os, "pidfd_open"):  # then the supervisor alone ends the sender
         return lambda: True
     try:

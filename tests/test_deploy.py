@@ -50,6 +50,8 @@ def test_the_unit_writes_to_its_state_folder_and_waits_for_the_server_to_be_read
     assert {"Type=notify", "DynamicUser=yes", "StateDirectory=meetings"} <= set(lines)
     assert any("STATE_DIR=/var/lib/meetings" in line for line in lines)
     assert "KillMode=control-group" in lines  # so that the sender gets SIGTERM too
+    # os.nice; the last line on a system call counts.
+    assert [s for s in lines if s.startswith("SystemCallFilter=")][-1].endswith("=setpriority")
 
 
 def test_the_server_tells_systemd_that_it_is_ready(tmp_path):

@@ -194,10 +194,10 @@ class TestReading:
         assert status == 2
         assert api.meetings(lead) == []
 
-    def test_a_missing_file_and_a_folder_are_named(self, run, api, tmp_path):
+    def test_a_missing_file_a_folder_and_a_name_too_long_are_named(self, run, api, tmp_path):
         folder = tmp_path / "folder.csv"
         folder.mkdir()
-        for path in (tmp_path / "none.csv", folder):
+        for path in (tmp_path / "none.csv", folder, tmp_path / f"{'x' * 300}.csv"):
             status, _, err = run("meetings", "import", api.client_id, str(path))
 
             assert status == 2

@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import timedelta
 from ipaddress import ip_network
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -21,6 +22,7 @@ import database
 from config import supervisor as supervisor_module
 from config.settings import ROOT
 from config.supervisor import Supervisor
+from sender import run as run_module
 from services import clients, migrations, sending
 from times import utc_now
 from webhook_models import Delivery
@@ -160,6 +162,21 @@ class TestSupervision:
         time.sleep(2)
 
         assert sender_of(server).pid == sender.pid
+
+    def test_a_host_that_forbids_a_lower_priority_does_not_stop_the_sender(
+        self, own_url, monkeypatch, caplog
+    ):
+        """As a filter of system calls does. The server has ended, so the sender ends too."""
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        monkeypatch.setenv(run_module.SERVER_VARIABLE, str(ended.pid))
+        monkeypatch.setattr(os, "nice", Mock(side_effect=PermissionError))
+        monkeypatch.setattr(signal, "signal", Mock())
+
+        with using(own_url), caplog.at_level(logging.INFO, "meetings"):
+            run_module.run(NETWORKS, (1.0,), 1, once=False)
+
+        assert "The sender of webhooks ends." in caplog.text
 
     def test_the_setting_leaves_the_sender_out(self, serve):
         server = serve(WEBHOOK_SENDER="off")

@@ -191,9 +191,9 @@ def open_rows(path: Path) -> RowsFile:
     kind = next((kind for kind in kinds if path.suffix.lower() in kind.SUFFIXES), None)
     if kind is None:
         raise FileUnreadable(f"{path}: the name of the file must end in .csv or .jsonl.")
-    if path.exists() and not path.is_file():
-        raise FileUnreadable(f"{path} is not a file.")
     try:
+        if path.exists() and not path.is_file():
+            raise FileUnreadable(f"{path} is not a file.")
         path.open("rb").close()
         return kind(path)
     except OSError as error:
