@@ -11,25 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dockerfile import argument, ignore_patterns, read_stages
 from server import copy_service, free_port
 
 from config.settings import ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
-
-
-def read_stages():
-    """Return the instructions of each stage of the Dockerfile, as (name, argument)."""
-    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
-    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
-    instructions = [tuple(line.split(maxsplit=1)) for line in lines if line.strip()]
-    starts = [n for n, (name, _) in enumerate(instructions) if name == "FROM"]
-    return [instructions[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
-
-
-def argument(stage, name):
-    [found] = [text for instruction, text in stage if instruction == name]
-    return found
 
 
 def test_both_stages_have_the_same_pinned_slim_base():
@@ -61,9 +48,8 @@ def test_the_image_runs_unprivileged_with_one_volume_and_a_health_check():
 
 
 def test_the_image_leaves_out_everything_but_the_service():
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    patterns = ignore_patterns()
 
-    patterns = [line for line in lines if line and not line.startswith("#")]
     assert patterns[0] == "*"
     folders = {name[1:] for name in patterns if re.fullmatch(r"!\w+", name)}
     assert folders - {"LICENSE"} == {
