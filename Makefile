@@ -48,9 +48,9 @@ images: .venv/installed-dev  ## retake the screenshots of the README
 	IMAGES=on $(BIN)/python -m pytest tests/test_desk_browser.py -k "screenshots and sqlite"
 
 # The tools have an environment of their own, so that they do not decide which versions we test.
-audit: var/audit/installed  ## look for known vulnerabilities (pip-audit) and write var/sbom.json (CycloneDX)
-	var/audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-file var/sbom.json requirements.txt
-	var/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.txt
+audit: var/audit/installed  ## look for known vulnerabilities (pip-audit) and write var/sbom.json (CycloneDX); options: AUDIT="--vulnerability-service osv"
+	PYTHONWARNINGS=ignore var/audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-file var/sbom.json requirements.txt
+	var/audit/bin/pip-audit --strict --no-deps --disable-pip $(AUDIT) --requirement requirements.txt
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
