@@ -6,12 +6,10 @@ network of a container, and that it restarts.
 
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,10 +18,10 @@ from string import Template
 import psutil
 import pytest
 from dockerfile import argument, read_stages, sent_files
-from programs import find_or_install
 from server import Server, free_port
 
 from config.settings import ROOT
+from faults.debian import download_wheels, make_debian
 
 pytestmark = pytest.mark.soak
 
@@ -115,44 +113,19 @@ class Image:
         """Nothing ends here but by the test's own SIGTERM."""
 
 
-def download_wheels(folder, python):
-    """Let this machine's pip find the packages, for the image's Python."""
-    machine = platform.machine()
-    platforms = [f"--platform=manylinux_{n}_{machine}" for n in ("2_28", "2_17")]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
-            *(f"--python-version={python}", *platforms, f"--platform=manylinux2014_{machine}"),
-            *("--dest", str(folder), "--requirement", str(ROOT / "requirements.txt")),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """The last stage of the Dockerfile, built from the Debian that its base image names."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may build a root file system: the Dockerfile's commands did not run")
-    mmdebstrap = find_or_install("mmdebstrap", ("mmdebstrap",))
-    stages, folder = read_stages(), tmp_path_factory.mktemp("image")
+    stages, folder, built = read_stages(), tmp_path_factory.mktemp("image"), {}
     named = re.match(r"python:(\d+\.\d+)\.\d+-slim-(\w+)", argument(stages[0], "FROM"))
     python, suite = named.groups()
-    packages = f"--include=python{python},python{python}-venv"
-    base = [mmdebstrap, "--quiet", "--variant=minbase", packages, suite, f"{folder}/base"]
-    if (made := subprocess.run(base, capture_output=True, text=True)).returncode:
-        pytest.skip(
-            f"no Debian {suite}: the Dockerfile's commands did not run: {made.stderr[-300:]}"
-        )
+    make_debian(folder / "base", suite, [f"python{python}", f"python{python}-venv"])
     (folder / "base/usr/local/bin/python").symlink_to(f"/usr/bin/python{python}")
-    wheels, built = download_wheels(folder / "wheels", python), {}
+    download_wheels(folder / "wheels", python)
     for number, instructions in enumerate(stages):
         root = folder / str(number)
         subprocess.run(["cp", "-a", f"{folder}/base", str(root)], check=True)
-        image = Image(root, wheels, built).build(instructions)
+        image = Image(root, folder / "wheels", built).build(instructions)
     yield image
     shutil.rmtree(folder)
 
