@@ -203,6 +203,15 @@ class TestReading:
             assert status == 2
             assert str(path) in err.splitlines()[-1]
 
+    def test_a_folder_in_which_failed_rows_cannot_be_written_is_named(self, run, api, tmp_path):
+        file = tmp_path / "b.csv"
+        file.write_text("lead_id,title\nnobody,Intro\n")
+        (tmp_path / "b.failed.csv").mkdir()
+        status, _, err = run("meetings", "import", api.client_id, str(file))
+
+        assert status == 2
+        assert f"{tmp_path / 'b.failed.csv'} cannot be written" in err.splitlines()[-1]
+
     def test_an_unknown_client_and_an_invalid_map_are_named(self, run, api, tmp_path):
         file = tmp_path / "b.csv"
         file.write_text(csv_of(BOOKING))

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from services.errors import FileUnreadable
 from services.files.reading import CsvFile, Row, RowsFile
 from times import format_instant
 
@@ -88,13 +89,19 @@ class FailedRows:
         self._writer: Writer | None = None
 
     def add(self, row: Row, why: str) -> None:
-        """Write a row as it is in its file, with the reason for its failure."""
+        """Write a row as it is in its file, with the reason; raises FileUnreadable."""
         if self._writer is None:
-            self.path.unlink(missing_ok=True)  # others may be able to read an earlier one
-            handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            self._file = os.fdopen(handle, "wb")
+            self._file = self._new_file()
             self._writer = self._open_writer(self._file)
         self._writer.write(row.cells | {IMPORT_ERROR: why}, row.surplus)
+
+    def _new_file(self) -> BinaryIO:
+        try:
+            self.path.unlink(missing_ok=True)  # others may be able to read an earlier one
+            handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except OSError as error:
+            raise FileUnreadable(f"{self.path} cannot be written: {error.strerror}.") from error
+        return os.fdopen(handle, "wb")
 
     def _open_writer(self, file: BinaryIO) -> Writer:
         source = self._source
