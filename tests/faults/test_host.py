@@ -129,8 +129,11 @@ def host(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def key(host):
-    """The key that the last command of the guide's section on commands prints."""
-    return re.search(r"nxr_live_\w+", host.run(commands_of("Commands")))[0]
+    """The key that the guide's section on commands prints; it also imports a file."""
+    file = "cd /root; printf 'first_name\\nPepper\\n' > leads.csv;"
+    output = host.run(file + commands_of("Commands"))
+    assert "created 1," in output
+    return re.search(r"nxr_live_\w+", output)[0]
 
 
 def book(host, key):

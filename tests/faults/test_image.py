@@ -190,8 +190,9 @@ def test_the_image_books_a_meeting_and_writes_to_its_volume_alone(image, volume,
     with container(image, volume, tmp_path / "output") as server:
         made = run(image, volume, *image.start, "clients", "create", "Example", "--json")
         answer = book(server, json.loads(made.stdout)["api_key"])
+        pages = [server.call("GET", path).status for path in ("/docs", "/desk/sign-in")]
 
-    assert answer.status == 201, answer.body
+    assert (answer.status, pages) == (201, [200, 200])
     assert "Applied" in (tmp_path / "output").read_text()
     assert list_files(image.root) == before
     assert {path.stat().st_uid for path in volume.rglob("*")} == {volume.stat().st_uid}
