@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 
@@ -164,9 +164,8 @@ def container(image, volume, output, **environment):
         first.terminate()
         assert process.wait(40) == 0, output.read_text()
     finally:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
 
 def book(server, key):
@@ -181,18 +180,29 @@ def list_files(folder):
     return {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in every}
 
 
+def send_sample(server, key):
+    """Let the sender make a call, to the service itself, which answers 405."""
+    url = f"http://127.0.0.1:{server.port}/healthz"
+    webhook = server.call("POST", "/api/public/webhooks", {"url": url}, key).json["webhook"]
+    event = {"event_type": "meeting.scheduled"}
+    return server.call("POST", f"/api/public/webhooks/{webhook['id']}/test", event, key)
+
+
 def test_the_image_books_a_meeting_and_writes_to_its_volume_alone(image, volume, tmp_path):
     """Everything else is mounted read-only, as in compose.yaml, and not even /tmp is needed."""
     before = list_files(image.root)
     refused = run(image, volume, "touch", "/tmp/new")
     assert "Read-only file system" in refused.stderr
 
-    with container(image, volume, tmp_path / "output") as server:
+    allowed = {"WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}
+    with container(image, volume, tmp_path / "output", **allowed) as server:
         made = run(image, volume, *image.start, "clients", "create", "Example", "--json")
-        answer = book(server, json.loads(made.stdout)["api_key"])
+        key = json.loads(made.stdout)["api_key"]
+        answer, sample = book(server, key), send_sample(server, key)
         pages = [server.call("GET", path).status for path in ("/docs", "/desk/sign-in")]
 
     assert (answer.status, pages) == (201, [200, 200])
+    assert sample.json["delivery"]["last_status_code"] == 405, (tmp_path / "output").read_text()
     assert "Applied" in (tmp_path / "output").read_text()
     assert list_files(image.root) == before
     assert {path.stat().st_uid for path in volume.rglob("*")} == {volume.stat().st_uid}
