@@ -175,7 +175,7 @@ class Word(InputField, fields.String):
         super().__init__(validate=validate.Regexp(pattern, error=error), **options)
 
 
-class IdempotencyKey(InputField, fields.String):
+class RequestKey(InputField, fields.String):
     """A caller's own name for a request, by which it can be sent again."""
 
     def __init__(self, **options: Any) -> None:

@@ -12,7 +12,7 @@ from models import ACTIVITY_TYPES, CHANNEL
 from schemas import LARGEST_OFFSET, NOT_NULL
 
 
-class LeadChanges(Request):
+class LeadFields(Request):
     """Fields of a lead to replace; None clears a field. All other keys become metadata.
 
     After loading, `clear_metadata` says whether the stored metadata is removed first.
@@ -55,7 +55,7 @@ class LeadChanges(Request):
         return {}
 
 
-class LeadRequest(LeadChanges):
+class LeadRequest(LeadFields):
     """A new lead, or changes to the lead with the `external_id`."""
 
     EXAMPLE = {
@@ -70,7 +70,7 @@ class LeadRequest(LeadChanges):
     first_name = fields.Text(255, required=True)
 
 
-class LeadPatch(LeadChanges):
+class LeadPatch(LeadFields):
     """Changes to a lead; its first name can be replaced but not cleared."""
 
     first_name = fields.Text(255, **NOT_NULL)

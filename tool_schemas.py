@@ -93,7 +93,7 @@ class PageOfLeadMeetings(LeadMeetingsQuery, NamedLead):
 class NewMeeting(MeetingRequest):
     """Arguments of create_meeting."""
 
-    idempotency_key = fields.IdempotencyKey(
+    idempotency_key = fields.RequestKey(
         about="A name of your own for this call. Repeated with the same key and arguments within 24"
         " hours, the call changes nothing and returns the same meeting."
     )

@@ -89,7 +89,7 @@ class Converter(OpenAPIConverter):
             made["additionalProperties"] = made.pop("additionalProperties")
         if isinstance(schema, Request):
             made |= rules(schema)
-        if isinstance(schema, lead_schemas.LeadChanges):
+        if isinstance(schema, lead_schemas.LeadFields):
             # Other keys become metadata. TypeScript cannot give additionalProperties another type
             # than the named properties. unevaluatedProperties means the same here.
             del made["additionalProperties"]

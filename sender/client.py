@@ -37,7 +37,7 @@ Route = tuple[str, str, int, str]  # scheme, host, port and address of a connect
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReceiverResponse:
     """What a try gave: a status, or the reason why there is none."""
 
     status_code: int | None
@@ -77,7 +77,7 @@ class Client:
         self._idle: dict[Route, list[tuple[Connection, float]]] = defaultdict(list)
         self._exchanges: set[Exchange] = set()
 
-    def post(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
+    def post(self, url: str, body: bytes, headers: dict[str, str]) -> ReceiverResponse:
         """Send a body; never raises an error of the network."""
         began = time.monotonic()
         exchange = Exchange(began + TOTAL_SECONDS)
@@ -87,8 +87,8 @@ class Client:
             return self._post(exchange, url, body, headers, began)
         except (AddressRefused, OSError, HTTPError, HTTPException, ValueError) as error:
             if time.monotonic() >= exchange.deadline:
-                return Answer(None, LATE, _milliseconds(began))
-            return Answer(None, _describe(error), _milliseconds(began))
+                return ReceiverResponse(None, LATE, _milliseconds(began))
+            return ReceiverResponse(None, _describe(error), _milliseconds(began))
         finally:
             with self._lock:
                 self._exchanges.discard(exchange)
@@ -125,7 +125,7 @@ class Client:
 
     def _post(
         self, exchange: Exchange, url: str, body: bytes, headers: dict[str, str], began: float
-    ) -> Answer:
+    ) -> ReceiverResponse:
         target = network.check(url, self._allowed)
         headers = {
             "Host": target.host_header,
@@ -149,7 +149,7 @@ class Client:
         self._keep(exchange, route, response)
         error = None if 200 <= response.status < 300 else _fault_of(response.status)
         retry_after = response.headers.get("Retry-After")
-        return Answer(response.status, error, took, text, retry_after)
+        return ReceiverResponse(response.status, error, took, text, retry_after)
 
     def _exchange(
         self, exchange: Exchange, target: Target, body: bytes, headers: dict[str, str]

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from sender.client import Answer
+from sender.client import ReceiverResponse
 from sender.queue import Job
 
 FIRST_WINDOW, LARGEST_WINDOW = 2, 64
@@ -38,7 +38,7 @@ class Lane:
         """Whether another thread would have something to do."""
         return len(self.waiting) > 0 and self.running < min(WIDTH, self.window)
 
-    def learn(self, answer: Answer) -> None:
+    def learn(self, answer: ReceiverResponse) -> None:
         """Adapt the window to an answer."""
         self.is_failing = not answer.is_success
         if self.is_failing:

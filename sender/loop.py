@@ -19,10 +19,10 @@ import database
 from database import transaction
 from database.pool import PoolTimeout
 from sender import queue, results, signatures
-from sender.client import Answer, Client
+from sender.client import Client, ReceiverResponse
 from sender.lanes import Lane
 from sender.queue import Job
-from sender.results import Result
+from sender.results import DeliveryResult
 from services import deliveries, event_payloads, outbox
 from times import utc_now
 
@@ -43,7 +43,7 @@ DELETED = "The webhook was deleted."
 log = logging.getLogger("meetings")
 
 
-class Sender:
+class SendingLoop:
     """Sends the deliveries of one database until it is told to stop."""
 
     def __init__(self, client: Client, retry_seconds: tuple[float, ...], keep_days: int) -> None:
@@ -51,8 +51,8 @@ class Sender:
         self._lock = threading.Lock()  # guards the lanes
         self._lanes: dict[str, Lane] = {}
         self._under_way: set[int] = set()  # the numbers of leased deliveries
-        self._arrived: SimpleQueue[Result] = SimpleQueue()
-        self._unstored: list[Result] = []
+        self._arrived: SimpleQueue[DeliveryResult] = SimpleQueue()
+        self._unstored: list[DeliveryResult] = []
         self._has_stored = True  # whether the last round stored results
         self._id = ""
         self._seen_at = self._pruned_at = 0.0
@@ -193,19 +193,21 @@ class Sender:
                     lane.learn(result.answer)
             self._arrived.put(result)
 
-    def _send(self, job: Job) -> Result:
+    def _send(self, job: Job) -> DeliveryResult:
         """Try a delivery, unless the sender stops or the lease may end before the try does."""
         now = utc_now()
         if self._stopping.is_set() or time.monotonic() > job.leased_at + SEND_WITHIN_SECONDS:
-            return Result(job, now, None)
+            return DeliveryResult(job, now, None)
         try:
             body = event_payloads.body_of(job.delivery, job.event)
             secrets = signatures.secrets_of(job.webhook, now)
             headers = signatures.sign(body, job.event.id, secrets, now)
-            return Result(job, now, self._client.post(job.webhook.url, body, headers))
+            return DeliveryResult(job, now, self._client.post(job.webhook.url, body, headers))
         except Exception as error:  # a bug; without this, the lane would lose a thread
             log.error("Bug while sending delivery %s", job.delivery.id, exc_info=error)
-            return Result(job, now, Answer(None, "A bug of the sender; it was logged.", 0))
+            return DeliveryResult(
+                job, now, ReceiverResponse(None, "A bug of the sender; it was logged.", 0)
+            )
 
     def _finish(self) -> None:
         """Wait for the tries under way, store their results, and give back what was not tried."""

@@ -16,7 +16,7 @@ from peewee import fn
 
 from database.queries import Update, rows_of
 from ids import new_id
-from sender.client import Answer
+from sender.client import ReceiverResponse
 from sender.queue import Job
 from times import format_instant
 from webhook_models import Delivery, Sender, Webhook
@@ -40,16 +40,16 @@ store_rows = Update(
 
 
 @dataclass(frozen=True)
-class Result:
+class DeliveryResult:
     """What a try gave; without an answer the delivery was not tried and is given back."""
 
     job: Job
     at: datetime  # when the try began
-    answer: Answer | None
+    answer: ReceiverResponse | None
 
 
 def store(
-    results: Sequence[Result], now: datetime, retry_seconds: Sequence[float], sender_id: str
+    results: Sequence[DeliveryResult], now: datetime, retry_seconds: Sequence[float], sender_id: str
 ) -> dict[str, str]:
     """Store the results of tries; call it in a transaction.
 
@@ -67,14 +67,14 @@ def store(
     return disabled
 
 
-def _rows_of(tried: list[Result], rows: list[Delivery]) -> list[Delivery]:
+def _rows_of(tried: list[DeliveryResult], rows: list[Delivery]) -> list[Delivery]:
     by_id = {row.id: row for row in rows}
     return [by_id[result.job.delivery.id] for result in tried]
 
 
-def _count_by_webhook(tried: list[Result], now: datetime) -> dict[str, str]:
+def _count_by_webhook(tried: list[DeliveryResult], now: datetime) -> dict[str, str]:
     """Count successes and failures of webhooks; returns those that are to be disabled, and why."""
-    outcomes: dict[str, list[Result]] = defaultdict(list)
+    outcomes: dict[str, list[DeliveryResult]] = defaultdict(list)
     for result in tried:
         outcomes[result.job.webhook.id].append(result)
     disabled = {}
@@ -124,7 +124,7 @@ def _disable(webhook_id: str, reason: str, now: datetime) -> bool:
 
 
 def _row_after(
-    result: Result, now: datetime, retry_seconds: Sequence[float], enabled: set[str]
+    result: DeliveryResult, now: datetime, retry_seconds: Sequence[float], enabled: set[str]
 ) -> Delivery:
     """Return the delivery as it is after a try."""
     row, answer = result.job.delivery.copy(), result.answer
@@ -146,7 +146,7 @@ def _row_after(
     return row
 
 
-def _try_of(result: Result, answer: Answer) -> dict[str, Any]:
+def _try_of(result: DeliveryResult, answer: ReceiverResponse) -> dict[str, Any]:
     return {
         "at": format_instant(result.at),
         "status_code": answer.status_code,
@@ -156,7 +156,7 @@ def _try_of(result: Result, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _seconds_asked_for(answer: Answer, now: datetime) -> float:
+def _seconds_asked_for(answer: ReceiverResponse, now: datetime) -> float:
     """Return how long a busy receiver asks us to wait: in seconds, or until a date."""
     if answer.status_code not in SAYING_WHEN or not answer.retry_after:
         return 0.0
@@ -173,8 +173,8 @@ def _seconds_asked_for(answer: Answer, now: datetime) -> float:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
-def _set_last_deliveries(pairs: list[tuple[Result, Delivery]]) -> None:
-    latest: dict[str, tuple[Result, Delivery]] = {}
+def _set_last_deliveries(pairs: list[tuple[DeliveryResult, Delivery]]) -> None:
+    latest: dict[str, tuple[DeliveryResult, Delivery]] = {}
     for result, row in pairs:
         known = latest.get(row.webhook_id)
         if known is None or known[0].at <= result.at:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from config.version import VERSION
 from sender.client import Client
-from sender.loop import Sender
+from sender.loop import SendingLoop
 from services.network import Networks
 
 USER_AGENT = f"Meetings/{VERSION}"
@@ -21,7 +21,7 @@ log = logging.getLogger("meetings")
 
 def run(allowed: Networks, retry_seconds: tuple[float, ...], keep_days: int, once: bool) -> None:
     """Send deliveries until SIGTERM or SIGINT, or until nothing is due (`once`)."""
-    sender = Sender(Client(allowed, USER_AGENT), retry_seconds, keep_days)
+    sender = SendingLoop(Client(allowed, USER_AGENT), retry_seconds, keep_days)
     if once:
         sender.run(once=True)
         return

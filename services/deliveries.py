@@ -13,10 +13,9 @@ from database.queries import checked, literal, rows_of
 from services import event_payloads, outbox
 from services.errors import DeliveryNotFound
 from services.outbox import Subscription
+from services.results import Key
 from times import utc_now
 from webhook_models import Delivery, Event, Webhook
-
-Key = tuple[str, datetime, str]  # of a row in the log: the order, when it was made, its id
 
 ORDER = "deliveries"  # of the log, in cursors
 BATCH = 500  # rows that one transaction changes, so that others wait briefly

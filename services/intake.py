@@ -24,7 +24,7 @@ from services.errors import (
 )
 from services.processing import UNKEPT, Item, Processing
 from services.providers import PROVIDERS
-from services.providers.events import Event
+from services.providers.events import ReportedEvent
 from services.rehearsal import rehearse
 from services.results import Loaded
 from services.waiting import Pair
@@ -89,10 +89,10 @@ def _new_item(source: Source, payload_text: str, payload: Any) -> Item:
     return Item(receipt, source, _read(source, payload))
 
 
-def _read(source: Source, payload: Any) -> Event:
+def _read(source: Source, payload: Any) -> ReportedEvent:
     if not isinstance(payload, dict):
-        return Event(None, "refuse", details={"body": ["Must be a JSON object."]})
-    event: Event = PROVIDERS[source.provider].read(payload, source)
+        return ReportedEvent(None, "refuse", details={"body": ["Must be a JSON object."]})
+    event: ReportedEvent = PROVIDERS[source.provider].read(payload, source)
     return event
 
 

@@ -11,7 +11,7 @@ from services.lead_changes import TRIES, LeadChanges, change, names_to_lock, new
 from services.lead_queries import leads_by_keys_locked
 from services.results import Loaded, Result, RowResult
 
-Key = tuple[str, str]  # a column and its value: ("email_key", "tony.stark@gmail.com")
+MatchKey = tuple[str, str]  # a column and its value: ("email_key", "tony.stark@gmail.com")
 # The columns by which a row finds the lead that it updates, in the order in which they are tried,
 # and what callers call them.
 KEYS = {"external_id": "external_id", "email_key": "email", "phone_digits": "phone"}
@@ -23,13 +23,13 @@ class MatchedRow(NamedTuple):
     loaded: Loaded
     match: frozenset[str]
 
-    def keys(self, candidate: Lead) -> list[Key]:
+    def keys(self, candidate: Lead) -> list[MatchKey]:
         """The keys that find the row's lead, given the lead that it becomes if there is none."""
         fields = {"external_id", *self.match}
         return [key for key in _keys(candidate) if KEYS[key[0]] in fields]
 
 
-def _keys(lead: Lead) -> list[Key]:
+def _keys(lead: Lead) -> list[MatchKey]:
     return [(name, lead.__data__[name]) for name in KEYS if lead.__data__[name] is not None]
 
 
@@ -97,7 +97,7 @@ class KnownLeads:
     """The leads that the rows of a transaction may match, as they are after the rows so far."""
 
     def __init__(self, leads: list[Lead]) -> None:
-        self._by_key: dict[Key, dict[str, Lead]] = defaultdict(dict)
+        self._by_key: dict[MatchKey, dict[str, Lead]] = defaultdict(dict)
         for lead in leads:
             self.add(lead)
 
@@ -112,7 +112,7 @@ class KnownLeads:
             del self._by_key[key][lead.id]
         self.add(after)
 
-    def find(self, keys: list[Key]) -> Lead | None:
+    def find(self, keys: list[MatchKey]) -> Lead | None:
         """Return the lead that the first key names that names any: the one updated last."""
         for key in keys:
             if leads := self._by_key[key].values():

@@ -12,11 +12,9 @@ from database.queries import Compiled, Update, checked, compiled, literal, locki
 from models import ExternalEvent, Lead, Meeting, MeetingType, User
 from services import leads, meeting_types, timeline, users
 from services.errors import InvalidRequest, MeetingNotFound
-from services.results import Details, Loaded, RowResult
+from services.results import Details, Key, Loaded, RowResult
 from services.timeline import ChangeSet, insert_activities
 from times import format_instant, utc_now
-
-Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
 
 MICROSECOND = timedelta(microseconds=1)  # the precision of stored instants
 # The columns that stay as they were when the meeting was logged.

@@ -12,8 +12,7 @@ from ids import new_id
 from models import NOTE_CONTENTS, OLDEST_FIRST, Meeting, MeetingNote
 from services import external_events, meetings
 from services.errors import InvalidRequest, MeetingNotFound, Unavailable
-from services.meetings import Key
-from services.results import RowResult
+from services.results import Key, RowResult
 from services.timeline import ChangeSet, insert_activities
 from times import format_instant, utc_now
 

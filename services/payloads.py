@@ -13,7 +13,7 @@ from marshmallow.validate import Length
 
 import fields
 from schemas import PAIR, Attendee, MeetingRequest, Reason
-from services.providers.events import Event, find, is_blank, plain_text
+from services.providers.events import ReportedEvent, find, is_blank, plain_text
 from services.results import Details, Loaded
 from times import read_date_time
 
@@ -43,7 +43,7 @@ class Repaired(NamedTuple):
     lead_email: str | None  # if it is valid, as written
 
 
-def repair(event: Event) -> Repaired:
+def repair(event: ReportedEvent) -> Repaired:
     """Make an event's booking valid where that is possible; never raises.
 
     Faults of the fields that a booking needs are in `booking.wrong`, in the schema's words.
@@ -66,7 +66,7 @@ def repair(event: Event) -> Repaired:
     return Repaired(Loaded(valid, wrong | missed), payload.repairs, valid.get("lead_email"))
 
 
-def reason_of(event: Event) -> str | None:
+def reason_of(event: ReportedEvent) -> str | None:
     """Return the reason that an event gives, repaired like the fields of a booking."""
     reason: str | None
     reason, _ = _first_valid(REASON, _candidates(event.reason))
@@ -76,7 +76,7 @@ def reason_of(event: Event) -> str | None:
 class _Payload:
     """A booking under repair: what was given, what is kept of it, and what was done."""
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: ReportedEvent) -> None:
         booking = event.booking
         self.has_free_text = "location" in booking
         if self.has_free_text:

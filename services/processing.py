@@ -19,7 +19,7 @@ from services import (
     users,
 )
 from services.errors import InvalidTransition, LeadNotFound, ServiceError
-from services.providers.events import Event
+from services.providers.events import ReportedEvent
 from services.results import Details, Loaded, Result, RowResult
 from services.waiting import Pair
 
@@ -56,7 +56,7 @@ NAMES = ("lead_email", "email_key", "event_provider", "external_event_id", "prev
 class Item:
     """A receipt with what its payload says. `process` sets the outcome on the receipt."""
 
-    def __init__(self, receipt: Receipt, source: Source, event: Event) -> None:
+    def __init__(self, receipt: Receipt, source: Source, event: ReportedEvent) -> None:
         self.receipt, self.event = receipt, event
         repaired = payloads.repair(event)
         valid, self.wrong = repaired.booking

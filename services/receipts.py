@@ -23,10 +23,10 @@ from intake_models import LATEST_RECEIVED, Receipt
 from models import Meeting
 from services import clients, pruning
 from services.errors import ReceiptNotFound
+from services.results import Key
 from services.waiting import Pair
 from times import utc_now
 
-Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
 KEPT_LONGER = ("unmatched", "refused")  # twice as long as others
 TO_SETTLE = frozenset(KEPT_LONGER)  # a person has to look at these
 LISTED = [field for field in Receipt._meta.sorted_fields if field is not Receipt.payload]

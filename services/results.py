@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 from services.errors import ServiceError
 
 Details = dict[Any, Any]  # field → sentences; nested fields nest, list items by index
+Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
 
 
 class Loaded(NamedTuple):

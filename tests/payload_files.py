@@ -8,7 +8,7 @@ from typing import Any
 from intake_models import Source
 from services.payloads import Repaired, repair
 from services.providers import PROVIDERS
-from services.providers.events import Event
+from services.providers.events import ReportedEvent
 
 FOLDER = Path(__file__).parent / "payloads"
 
@@ -38,7 +38,7 @@ def source_of(provider: str, **values: Any) -> Source:
     return Source.of({**usual, "mapping": mapping, **values})
 
 
-def read(name: str, changes: dict[str, Any] | None = None, **source: Any) -> Event:
+def read(name: str, changes: dict[str, Any] | None = None, **source: Any) -> ReportedEvent:
     """Return the event that a payload reports."""
     provider = name.partition("/")[0]
     return PROVIDERS[provider].read(payload(name, changes), source_of(provider, **source))

@@ -12,7 +12,7 @@ from payload_files import FOLDER, source_of
 from schemas import MeetingRequest
 from services.payloads import FIELDS, reason_of, repair
 from services.providers import PROVIDERS
-from services.providers.events import Event
+from services.providers.events import ReportedEvent
 
 GIVEN = {
     "lead_email": "Nora.Lind@example.com",
@@ -31,7 +31,7 @@ HUGE_PARAM = pytest.param(HUGE, id="huge")
 def repair_of(reason=None, **changes):
     """Repair a booking with changes; a field of ... is left out."""
     booking = {name: value for name, value in (GIVEN | changes).items() if value is not ...}
-    return repair(Event("invitee.created", "log", booking, reason=reason))
+    return repair(ReportedEvent("invitee.created", "log", booking, reason=reason))
 
 
 def value_and_repairs(field, value):
@@ -245,7 +245,7 @@ def test_times_without_an_offset_and_without_a_valid_zone_are_in_the_zone_of_the
     wall_clock = {"starts_at": "2026-01-12T15:00", "ends_at": "2026-01-12T15:30"}
 
     for changes in (wall_clock, wall_clock | {"timezone": "Mars"}):
-        event = Event("x", "log", GIVEN | changes, timezone="America/Santiago")
+        event = ReportedEvent("x", "log", GIVEN | changes, timezone="America/Santiago")
         booking = repair(event).booking.valid
 
         assert booking["timezone"] == "America/Santiago"
@@ -254,15 +254,15 @@ def test_times_without_an_offset_and_without_a_valid_zone_are_in_the_zone_of_the
 
 def test_a_time_that_needs_repair_is_in_the_zone_of_the_source_too():
     changes = {"starts_at": "2026-01-12T15:00\x00", "ends_at": None, "duration_minutes": 30}
-    event = Event("x", "log", GIVEN | changes, timezone="America/Santiago")
+    event = ReportedEvent("x", "log", GIVEN | changes, timezone="America/Santiago")
 
     assert repair(event).booking.valid["starts_at"] == datetime(2026, 1, 12, 18, tzinfo=UTC)
 
 
 def test_the_zone_of_the_source_is_not_that_of_a_booking_with_offsets_or_with_a_zone():
-    with_offsets = Event("x", "log", GIVEN, timezone="America/Santiago")
+    with_offsets = ReportedEvent("x", "log", GIVEN, timezone="America/Santiago")
     zone = {"timezone": "Europe/Oslo", "starts_at": "2026-01-12T15:00"}
-    with_zone = Event("x", "log", GIVEN | zone, timezone="America/Santiago")
+    with_zone = ReportedEvent("x", "log", GIVEN | zone, timezone="America/Santiago")
 
     assert "timezone" not in repair(with_offsets).booking.valid
     assert repair(with_zone).booking.valid["timezone"] == "Europe/Oslo"
@@ -453,7 +453,7 @@ def test_an_empty_list_of_guests_says_that_there_are_none():
 def test_a_reason_is_repaired_like_the_other_fields(given, reason, repairs):
     result = repair_of(reason=given)
 
-    assert reason_of(Event("x", "cancel", {}, reason=given)) == reason
+    assert reason_of(ReportedEvent("x", "cancel", {}, reason=given)) == reason
     assert result.repairs.get("reason", []) == repairs
 
 

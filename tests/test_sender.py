@@ -18,14 +18,13 @@ from database import db, transaction
 from ids import new_id
 from sender import client as client_module
 from sender import queue, results
-from sender.client import Answer, Client
+from sender.client import Client, ReceiverResponse
 from sender.lanes import Lane
-from sender.loop import Sender
-from sender.results import Result
+from sender.loop import SendingLoop
+from sender.results import DeliveryResult
 from services import deliveries, migrations
 from times import format_instant, utc_now
-from webhook_models import Delivery, Webhook
-from webhook_models import Sender as SenderRow
+from webhook_models import Delivery, Sender, Webhook
 
 LOCAL = (ip_network("127.0.0.0/8"),)
 SCHEDULE = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
@@ -65,7 +64,7 @@ def send():
     """`send()` sends what is due, with the delays given after failed tries."""
 
     def run(*retry_seconds, days=0):
-        sender = Sender(Client(LOCAL, "Meetings/1.0.0"), retry_seconds, days)
+        sender = SendingLoop(Client(LOCAL, "Meetings/1.0.0"), retry_seconds, days)
         sender.run(once=True)
         return sender
 
@@ -180,7 +179,7 @@ class TestDelivering:
         webhook = add(api, receiver)
         log_meeting(api)
 
-        Sender(Client((), "x"), (60.0,), 0).run(once=True)
+        SendingLoop(Client((), "x"), (60.0,), 0).run(once=True)
 
         [delivery] = log_of(api, webhook)
         assert (delivery["status"], delivery["attempts"]) == ("pending", 1)
@@ -242,7 +241,7 @@ class TestSchedule:
     )
     def test_a_busy_receiver_says_when_to_come_again(self, status, text, least, most):
         now = utc_now()
-        answer = Answer(status, "x", 1, "", text)
+        answer = ReceiverResponse(status, "x", 1, "", text)
 
         waits = max(5.0, results._seconds_asked_for(answer, now))
 
@@ -250,7 +249,7 @@ class TestSchedule:
 
     def test_retry_after_may_be_a_date(self):
         now = datetime(2026, 3, 2, 14, 0, tzinfo=UTC)
-        answer = Answer(503, "x", 1, "", "Mon, 02 Mar 2026 14:10:00 GMT")
+        answer = ReceiverResponse(503, "x", 1, "", "Mon, 02 Mar 2026 14:10:00 GMT")
 
         assert results._seconds_asked_for(answer, now) == 600
 
@@ -289,7 +288,7 @@ def once(retry_seconds):
     jobs = transaction(queue.lease)(numbers, now)
     tried = []
     for job in jobs:
-        tried.append(Result(job, now, client.post(job.webhook.url, b"{}", {})))
+        tried.append(DeliveryResult(job, now, client.post(job.webhook.url, b"{}", {})))
     client.close_idle(everything=True)
     disabled = transaction(lambda: results.store(tried, utc_now(), retry_seconds, new_id()))()
     for webhook_id, reason in disabled.items():
@@ -390,8 +389,18 @@ class TestLeases:
         [second] = transaction(queue.lease)(numbers, later)
 
         store = transaction(results.store)
-        store([Result(second, later, Answer(200, None, 1, "second"))], later, (), new_id())
-        store([Result(first, now, Answer(500, "x", 1, "first"))], later, (), new_id())
+        store(
+            [DeliveryResult(second, later, ReceiverResponse(200, None, 1, "second"))],
+            later,
+            (),
+            new_id(),
+        )
+        store(
+            [DeliveryResult(first, now, ReceiverResponse(500, "x", 1, "first"))],
+            later,
+            (),
+            new_id(),
+        )
         database.release()
 
         delivery = details(api, webhook, log_of(api, webhook)[0])
@@ -405,7 +414,7 @@ class TestLeases:
         due = queue.due_deliveries.tuples(webhook_id=webhook["id"], now=now, limit=10)
         jobs = transaction(queue.lease)([number for (number,) in due], now)
 
-        transaction(results.store)([Result(jobs[0], now, None)], now, (), new_id())
+        transaction(results.store)([DeliveryResult(jobs[0], now, None)], now, (), new_id())
 
         assert queue.due_deliveries.tuples(webhook_id=webhook["id"], now=now, limit=10) == due
         database.release()
@@ -416,7 +425,7 @@ class TestLeases:
         for n in range(60):
             log_meeting(api, external_event_id=f"e{n}")
         senders = [
-            threading.Thread(target=Sender(Client(LOCAL, f"s{n}"), (), 0).run, args=(True,))
+            threading.Thread(target=SendingLoop(Client(LOCAL, f"s{n}"), (), 0).run, args=(True,))
             for n in range(3)
         ]
         for thread in senders:
@@ -538,9 +547,9 @@ class TestDisabling:
 
 def test_a_lane_widens_with_quick_answers_and_narrows_to_one_with_a_failure():
     lane = Lane()
-    quick, slow = Answer(200, None, 10), Answer(200, None, 5000)
+    quick, slow = ReceiverResponse(200, None, 10), ReceiverResponse(200, None, 5000)
     windows = []
-    for answer in (quick, quick, slow, *[quick] * 9, Answer(None, "x", 15_000), quick):
+    for answer in (quick, quick, slow, *[quick] * 9, ReceiverResponse(None, "x", 15_000), quick):
         lane.learn(answer)
         windows.append(lane.window)
 
@@ -558,7 +567,7 @@ class TestReceivers:
                 receiver.behave = receiver.hang
                 add(api, receiver)
             add(api, good)
-            sender = Sender(Client(LOCAL, "x"), (60.0,), 0)
+            sender = SendingLoop(Client(LOCAL, "x"), (60.0,), 0)
             thread = threading.Thread(target=sender.run)
             thread.start()
             committed = []
@@ -589,7 +598,7 @@ class TestReceivers:
             receiver.answer(handler, got)
 
         receiver.behave = answer_slowly
-        sender = Sender(Client(LOCAL, "x"), (60.0,), 0)
+        sender = SendingLoop(Client(LOCAL, "x"), (60.0,), 0)
         thread = threading.Thread(target=sender.run)
         thread.start()
         time.sleep(0.5)
@@ -616,7 +625,7 @@ class TestReceivers:
             receiver.answer(handler, got)
 
         receiver.behave = answer_slowly
-        sender = Sender(Client(LOCAL, "x"), (60.0,), 0)
+        sender = SendingLoop(Client(LOCAL, "x"), (60.0,), 0)
         thread = threading.Thread(target=sender.run)
         thread.start()
         time.sleep(1)
@@ -635,7 +644,7 @@ class TestReceivers:
 
 
 def test_the_sender_counts_what_it_does(api, lead, receiver, send):
-    before = SenderRow.select().count()
+    before = Sender.select().count()
     add(api, receiver)
     log_meeting(api, title="One")
     send()
@@ -643,7 +652,7 @@ def test_the_sender_counts_what_it_does(api, lead, receiver, send):
     log_meeting(api, title="Two")
     send(0)
 
-    first, second = SenderRow.select().order_by(SenderRow.started_at).offset(before)
+    first, second = Sender.select().order_by(Sender.started_at).offset(before)
     database.release()
     assert (first.delivered, first.failed, first.failed_tries) == (1, 0, 0)
     assert (second.delivered, second.failed, second.failed_tries) == (0, 1, 2)

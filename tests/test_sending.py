@@ -25,8 +25,7 @@ from config.supervisor import Supervisor
 from sender import run as run_module
 from services import clients, migrations, sending
 from times import utc_now
-from webhook_models import Delivery
-from webhook_models import Sender as SenderRow
+from webhook_models import Delivery, Sender
 
 NETWORKS = (ip_network("127.0.0.0/8"),)
 ALLOW = {"WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8", "LOG_LEVEL": "INFO"}
@@ -309,7 +308,7 @@ class TestCommands:
 class TestWarning:
     @pytest.fixture(autouse=True)
     def no_senders(self, app):
-        SenderRow.update(seen_at=utc_now() - timedelta(minutes=2)).execute()
+        Sender.update(seen_at=utc_now() - timedelta(minutes=2)).execute()
         Delivery.update(status="failed").where(Delivery.status == "pending").execute()
         database.release()
 
@@ -332,12 +331,12 @@ class TestWarning:
         assert "webhooks send" in caplog.text
 
     def test_it_is_not_written_while_a_sender_lives(self, waiting, caplog):
-        SenderRow.create(
+        Sender.create(
             id=waiting["id"], started_at=utc_now(), seen_at=utc_now(), delivered=0, failed=0,
             failed_tries=0,
         )  # fmt: skip
         sending.warn_if_stuck()
-        SenderRow.delete().where(SenderRow.id == waiting["id"]).execute()
+        Sender.delete().where(Sender.id == waiting["id"]).execute()
         database.release()
 
         assert caplog.text == ""

@@ -14,7 +14,7 @@ from server import free_port
 
 from config.settings import ROOT
 from sender.client import Client
-from sender.loop import Sender
+from sender.loop import SendingLoop
 from services import deliveries, leads, migrations, webhooks
 from services.clients import create as create_client
 from services.results import Loaded
@@ -48,7 +48,7 @@ def receive(command, webhook, secret):
     )
     try:
         time.sleep(1.5)
-        Sender(Client(LOCAL, "x"), (0.3,) * 5, 0).run(once=False, is_needed=waits(webhook))
+        SendingLoop(Client(LOCAL, "x"), (0.3,) * 5, 0).run(once=False, is_needed=waits(webhook))
     finally:
         process.terminate()
         printed = process.communicate(timeout=10)[0]

@@ -1,7 +1,7 @@
 """The booking systems whose webhooks the service reads, one module for each.
 
-Each module has `is_signed`, which checks the signature of a body, and `read`, which returns the
-Event that a payload reports.
+Each module has `is_signed`, which checks the signature of a body, and `read`, which returns what
+a payload reports: a ReportedEvent.
 """
 
 from types import ModuleType

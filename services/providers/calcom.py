@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from intake_models import Source
-from services.providers.events import Action, Event, event_name, find, flag, unnamed
+from services.providers.events import Action, ReportedEvent, event_name, find, flag, unnamed
 from services.providers.signatures import is_same, sign
 
 ACTIONS: dict[str, Action] = {
@@ -25,7 +25,7 @@ def is_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     return is_same(headers.get("X-Cal-Signature-256"), sign(secret, body))
 
 
-def read(payload: dict[str, Any], source: Source) -> Event:
+def read(payload: dict[str, Any], source: Source) -> ReportedEvent:
     """Return what a payload reports about a booking."""
     name, inner = event_name(payload.get("triggerEvent")), payload.get("payload")
     body = inner if isinstance(inner, dict) else payload  # a flattened payload
@@ -33,8 +33,8 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     booking = {**_booking(name, body), "external_calendar_provider": source.event_provider}
     if name == "BOOKING_CANCELLED" and flag(body.get("requestReschedule")):
         message = "only says that the host asks for another time."
-        return Event(name, "ignore", booking, message=message)
-    return Event(
+        return ReportedEvent(name, "ignore", booking, message=message)
+    return ReportedEvent(
         name=name,
         action=action,
         booking=booking,

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from intake_models import Source
-from services.providers.events import Action, Event, event_name, find, flag, unnamed
+from services.providers.events import Action, ReportedEvent, event_name, find, flag, unnamed
 from services.providers.signatures import is_same, sign
 from times import utc_now
 
@@ -37,15 +37,15 @@ def is_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     return is_recent and any(is_same(value, expected) for key, _, value in parts if key == "v1")
 
 
-def read(payload: dict[str, Any], source: Source) -> Event:
+def read(payload: dict[str, Any], source: Source) -> ReportedEvent:
     """Return what a payload reports about a booking."""
     name, invitee = event_name(payload.get("event")), _invitee(payload.get("payload"))
     action: Action = ACTIONS.get(name, "ignore") if name else "refuse"
     booking = {**_booking(invitee), "external_calendar_provider": source.event_provider}
     if action == "cancel" and flag(invitee.get("rescheduled")):
         message = "belongs to a move, which the new booking reports."
-        return Event(name, "ignore", booking, message=message)
-    return Event(
+        return ReportedEvent(name, "ignore", booking, message=message)
+    return ReportedEvent(
         name=name,
         action=action,
         booking=booking,

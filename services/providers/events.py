@@ -10,7 +10,7 @@ LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
-class Event:
+class ReportedEvent:
     """What a booking system reports: what happened, and the fields of the booking.
 
     `booking` maps the fields of POST /meetings to the payload's values, which are not checked. A

@@ -15,7 +15,7 @@ from marshmallow import ValidationError
 import fields
 from intake_models import Source
 from schemas import MeetingRequest, Reason
-from services.providers.events import Action, Event, event_name, is_blank, plain_text
+from services.providers.events import Action, ReportedEvent, event_name, is_blank, plain_text
 from services.providers.signatures import is_same, sign
 
 MAPPING_BYTES = 64 * 1024
@@ -39,7 +39,7 @@ def is_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     return has_secret or is_same(headers.get("X-Hub-Signature-256"), f"sha256={sign(secret, body)}")
 
 
-def read(payload: dict[str, Any], source: Source) -> Event:
+def read(payload: dict[str, Any], source: Source) -> ReportedEvent:
     """Return what a payload reports about a booking, by the source's mapping."""
     targets = {name: target for name, target in source.mapping.items() if name in TARGETS}
     booking = {name: _value(payload, target) for name, target in targets.items()}
@@ -49,7 +49,7 @@ def read(payload: dict[str, Any], source: Source) -> Event:
     if is_blank(source.mapping.get("lead_email")):
         booking["lead_email"] = booking.get("attendee_email")
     name, action, details = _event(payload, source.mapping.get("event"))
-    return Event(name, action, booking, source.timezone, reason, details=details)
+    return ReportedEvent(name, action, booking, source.timezone, reason, details=details)
 
 
 def _value(payload: dict[str, Any], target: str) -> Any:

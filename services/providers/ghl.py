@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from intake_models import Source
-from services.providers.events import Action, Event, event_name, find, is_blank, plain_text
+from services.providers.events import Action, ReportedEvent, event_name, find, is_blank, plain_text
 from services.providers.signatures import is_same
 
 # By the status of the appointment in lower case. A booking is confirmed when it is made, so the
@@ -36,13 +36,13 @@ def is_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     return is_same(headers.get("X-Webhook-Secret"), secret)
 
 
-def read(payload: dict[str, Any], source: Source) -> Event:
+def read(payload: dict[str, Any], source: Source) -> ReportedEvent:
     """Return what a payload reports about a booking."""
     found = (find(payload, "calendar", key) for key in STATUS_KEYS)
     status = next((value for value in found if not is_blank(value)), None)
     name, action = event_name(status), _action(status)
     sentence = f'The status "{name}" is unknown.' if name else "The status is not a text."
-    return Event(
+    return ReportedEvent(
         name=name,
         action=action,
         booking=_booking(payload, source),
