@@ -73,6 +73,7 @@ class Form:
         except ServiceError as error:
             if error.status not in ABOUT_FIELDS:
                 raise
+            g.code = error.code  # for the log and the counts, as with an error of the API
             self.status = error.status
             self.wrong = _flat(error.details or {})
             self.message = "" if self.wrong else error.message

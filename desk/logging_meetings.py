@@ -11,6 +11,7 @@ from desk.meetings import find_leads
 from schemas import MeetingRequest
 from services import bookings, leads, meeting_types, users
 from services.errors import ServiceError
+from web.observe import count_bookings
 
 
 @desk.get("/meetings/new")
@@ -45,6 +46,7 @@ def log_meeting() -> Any:
 
     def log() -> tuple[dict[str, Any], str]:
         [result] = bookings.log(g.client_id, [form.load_partly(MeetingRequest)])
+        count_bookings([result])
         if isinstance(result, ServiceError):
             raise result
         row = result.row

@@ -65,7 +65,7 @@ def log_meeting() -> Response:
     """
     body = load_rows(MeetingRequest)
     results = bookings.log(g.client_id, body.rows)
-    count_bookings(body, results)
+    count_bookings(results, is_array=body.is_array)
     return stored(body, results, "meeting", MeetingResponse, booking_remarks)
 
 

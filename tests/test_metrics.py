@@ -11,8 +11,11 @@ import time
 from uuid import uuid4
 
 import pytest
-from conftest import booking, hold_write_lock, save_lead
+from conftest import booking, hold_write_lock, save_lead, using
+from mcp_calls import call
 from server import Server, copy_service
+from test_desk import Desk
+from test_outcomes import UNKNOWN_ID
 
 import database
 from services import clients
@@ -74,7 +77,11 @@ def read(server):
     answer = server.call("GET", "/metrics")
     assert answer.status == 200, answer.body
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    lines = [line for line in answer.body.decode().splitlines() if not line.startswith("#")]
+    return parse(answer.body.decode())
+
+
+def parse(text):
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
 
 
@@ -154,6 +161,26 @@ def test_meetings_are_counted_by_result_and_error_code(start, tony):
     assert logged(counted, "refused", "invalid_json") == 1
     assert logged(counted, "refused", "invalid_api_key") == 1
     assert sum(v for series, v in counted.items() if series.startswith("meetings_logged")) == 13
+
+
+def test_meetings_of_the_tool_and_of_the_desk_are_counted_as_those_of_the_api(
+    database_url, api, lead
+):
+    pair = {"external_calendar_provider": ..., "external_event_id": ...}
+    body = booking(lead_email=..., lead_id=lead["id"], **pair)
+    with using(database_url, metrics=True) as counting:
+        desk, assistant = Desk(counting, api.client_id, api.key), api.on(counting)
+        for changes in ({}, {"title": ""}, {"lead_id": UNKNOWN_ID}):
+            call(assistant, "create_meeting", **body | changes)
+            desk.post("/meetings/new", form_id=str(changes), **body | changes)
+        desk.post("/meetings/new", form_id="{}", **body)  # the form sent again
+        text = counting.test_client().get("/metrics").text
+
+    counted = parse(text)
+    assert logged(counted, "created") == 2
+    assert logged(counted, "refused", "validation_error") == 2
+    assert logged(counted, "refused", "lead_not_found") == 2
+    assert sum(v for series, v in counted.items() if series.startswith("meetings_logged")) == 6
 
 
 def test_a_wait_for_a_lock_is_database_time(start, tony, kind, database_url):

@@ -22,11 +22,11 @@ from prometheus_client.registry import Collector
 from bases import Query
 from config.metrics import VARIABLE, is_shared, process_number
 from services import sending
-from services.errors import ServiceError
-from services.results import RowResult
+from services.results import Result, RowResult
 from web.body import load_query
 from web.observe import METRICS
 
+LOG_MEETING = {"api.log_meeting", "desk.log_meeting"}  # endpoints
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # A booking on SQLite takes about a millisecond; DB_TIMEOUT_SECONDS is 5 unless set otherwise.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -81,8 +81,8 @@ class Metrics:
         )
         self.logged = Counter(
             "meetings_logged_total",
-            "Bookings sent to POST /meetings, alone or in an array: created, updated, rescheduled,"
-            " unchanged, refused.",
+            "Bookings of POST /meetings (each row of an array), of the tool create_meeting and of"
+            " the desk: created, updated, rescheduled, unchanged, refused.",
             ["result", "code"],
             registry=self.registry,
         )
@@ -110,11 +110,11 @@ class Metrics:
         if spent.get():
             database_seconds.inc(spent.get())
             spent.set(0.0)
-        if request.endpoint == "api.log_meeting" and response.status_code >= 400:
+        if "code" in g and _logs_meetings():
             self.logged.labels("refused", g.code).inc()
         return response
 
-    def count_bookings(self, is_array: bool, results: list[RowResult | ServiceError]) -> None:
+    def count_bookings(self, results: list[Result], *, is_array: bool) -> None:
         """Count the results of bookings; `count_request` counts a single refused one."""
         for result in results:
             if isinstance(result, RowResult):
@@ -130,6 +130,11 @@ class Metrics:
             self.durations.labels(route, method),
             self.database_seconds.labels(route),
         )
+
+
+def _logs_meetings() -> bool:
+    """Whether the request sends bookings: to the API, by a tool or by a form of the desk."""
+    return request.endpoint in LOG_MEETING or g.get("rpc", {}).get("tool") == "create_meeting"
 
 
 class Deliveries(Collector):

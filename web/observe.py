@@ -8,9 +8,7 @@ from uuid import uuid4
 from flask import Flask, Response, current_app, g, request
 
 from config.logging import RequestLine, list_fields, mask_path
-from services.errors import ServiceError
-from services.results import RowResult
-from web.body import Rows
+from services.results import Result
 
 # An API key sent in this header by mistake must be neither logged nor echoed.
 REQUEST_ID = re.compile(r"(?!nxr_)[A-Za-z0-9._-]{1,128}")
@@ -60,8 +58,8 @@ def end_request(response: Response) -> Response:
     return response
 
 
-def count_bookings(body: Rows, results: list[RowResult | ServiceError]) -> None:
+def count_bookings(results: list[Result], *, is_array: bool = False) -> None:
     """Count the results of a request's bookings; does nothing unless METRICS is on."""
     metrics = current_app.extensions.get(METRICS)
     if metrics:
-        metrics.count_bookings(body.is_array, results)
+        metrics.count_bookings(results, is_array=is_array)

@@ -248,7 +248,7 @@ def create_meeting(loaded: Loaded) -> Response:
 def _log_meeting(loaded: Loaded) -> Response:
     body = Rows(False, [loaded], {})
     results = bookings.log(g.client_id, body.rows)
-    count_bookings(body, results)
+    count_bookings(results)
     return stored(body, results, "meeting", MeetingResponse, booking_remarks)
 
 
