@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields, validate
 
 from ids import is_uuid
-from models import metadata_fault
 from times import EARLIEST, OUT_OF_RANGE, TIMEZONES, TOO_LATE, read_date_time, to_instant
 
 REQUIRED = "Required."
@@ -29,6 +28,8 @@ WRONG_DATE_TIME = (
 )
 LARGEST_PAGE = 10**12
 LONGEST_EMAIL, LONGEST_URL = 254, 2048
+METADATA_KEYS = 100
+METADATA_BYTES = 64 * 1024
 INT64 = range(-(2**63), 2**63)
 
 # All white space except control characters, but with tab, line feed and carriage return.
@@ -344,6 +345,18 @@ class Metadata(InputField, fields.Dict):
         if too_much := metadata_fault(value):
             raise ValidationError(too_much)
         return value
+
+
+def metadata_fault(metadata: dict[str, Any]) -> str | None:
+    """Return an error if a lead's metadata is too large; nulls are not stored and do not count."""
+    stored = {key: value for key, value in metadata.items() if value is not None}
+    if len(stored) > METADATA_KEYS:
+        return f"Must hold at most {METADATA_KEYS} keys, not {len(stored)}."
+    text = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode("utf-8", "backslashreplace"))
+    if size > METADATA_BYTES:
+        return f"Must be at most {METADATA_BYTES} bytes of JSON, not {size}."
+    return None
 
 
 def _metadata_item_fault(key: str, value: Any) -> str:

@@ -3,7 +3,6 @@
 `intake_models` and `webhook_models` hold those of what arrives and of what is sent.
 """
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -50,22 +49,6 @@ OLDEST_FIRST = "created_at"  # the order of notes
 CHANNEL = "system"
 MINUTE = timedelta(minutes=1)
 SOURCE = "api"
-
-
-METADATA_KEYS = 100
-METADATA_BYTES = 64 * 1024
-
-
-def metadata_fault(metadata: dict[str, Any]) -> str | None:
-    """Return an error if a lead's metadata is too large; nulls are not stored and do not count."""
-    stored = {key: value for key, value in metadata.items() if value is not None}
-    if len(stored) > METADATA_KEYS:
-        return f"Must hold at most {METADATA_KEYS} keys, not {len(stored)}."
-    text = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
-    size = len(text.encode("utf-8", "backslashreplace"))
-    if size > METADATA_BYTES:
-        return f"Must be at most {METADATA_BYTES} bytes of JSON, not {size}."
-    return None
 
 
 class Client(Table):

@@ -37,7 +37,7 @@ LOCAL_TIME = {
 }
 METADATA: dict[str, Any] = {
     "type": "object",
-    "maxProperties": models.METADATA_KEYS,
+    "maxProperties": fields.METADATA_KEYS,
     "propertyNames": {"minLength": 1, "maxLength": 255, "pattern": fields.PRINTABLE},
     "additionalProperties": {
         "type": ["string", "number", "boolean", "null"],

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 
 from database.queries import Insert, Update
+from fields import metadata_fault
 from ids import new_id
-from models import SOURCE, Lead, metadata_fault
+from models import SOURCE, Lead
 from services import timeline, waiting
 from services.errors import InvalidRequest
 from services.lead_queries import digits_of, search_key
