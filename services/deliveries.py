@@ -112,7 +112,7 @@ def redeliver_all(subscription: Subscription, since: datetime, status: str) -> i
                 Delivery.number <= end,
                 Delivery.created_at >= since,
                 Delivery.status == literal(status),
-                Delivery.test == False,  # noqa: E712
+                ~Delivery.test,
             )
             .order_by(Delivery.number)
             .limit(BATCH)
@@ -156,7 +156,7 @@ def _end_some(webhook_id: str, reason: str, with_tests: bool) -> int:
     is_free = Delivery.leased_until.is_null() | (Delivery.leased_until < now)
     conditions = [Delivery.webhook == webhook_id, Delivery.status == "pending", is_free]
     if not with_tests:
-        conditions.append(Delivery.test == False)  # noqa: E712
+        conditions.append(~Delivery.test)
     some = Delivery.select(Delivery.number).where(*conditions).limit(BATCH)
     ending = Delivery.update(status="failed", next_attempt_at=None, last_error=reason)
     return int(ending.where(Delivery.number.in_(some)).execute())
