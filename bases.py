@@ -11,6 +11,8 @@ from marshmallow.fields import Constant
 
 Groups = tuple[tuple[str, ...], ...]
 
+ARRAY_BYTES = 8 * 1024 * 1024  # of the longest array, where a call takes one
+
 
 class Request(Schema):
     """The body of a request; unknown fields are errors.

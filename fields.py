@@ -28,6 +28,7 @@ WRONG_DATE_TIME = (
 )
 LARGEST_PAGE = 10**12
 LONGEST_EMAIL, LONGEST_URL = 254, 2048
+JSON_DEPTH = 64  # levels of nested arrays and objects
 METADATA_KEYS = 100
 METADATA_BYTES = 64 * 1024
 INT64 = range(-(2**63), 2**63)
@@ -381,13 +382,11 @@ def _scalar_fault(value: Any) -> str:
 class JsonObject(InputField, fields.Dict):
     """An object of any JSON values that both databases can store, of at most `most` bytes."""
 
-    MOST_LEVELS = 64  # as in a body
-
     default_error_messages = {
         "invalid": "Must be an object.",
         "number": "Must hold only numbers that are finite and, if whole, between -2^63 and 2^63-1.",
         "characters": "Must not hold control characters or unpaired surrogates.",
-        "depth": f"Must not be nested deeper than {MOST_LEVELS}.",
+        "depth": f"Must not be nested deeper than {JSON_DEPTH}.",
     }
 
     def __init__(self, most: int, **options: Any) -> None:
@@ -397,7 +396,7 @@ class JsonObject(InputField, fields.Dict):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise self.make_error("invalid")
-        if fault := _json_fault(value, self.MOST_LEVELS):
+        if fault := _json_fault(value, JSON_DEPTH):
             raise self.make_error(fault)
         size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
         if size > self.most:

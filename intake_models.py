@@ -15,6 +15,7 @@ from models import Client
 LATEST_RECEIVED = "-received_at"  # the order of receipts
 # The booking systems whose webhooks a source accepts.
 SOURCE_PROVIDERS = ("calendly", "calcom", "ghl", "generic")
+MAPPING_BYTES = 64 * 1024  # of a source
 # What became of a webhook's payload.
 RECEIPT_OUTCOMES = (
     "logged",

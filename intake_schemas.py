@@ -8,11 +8,10 @@ from marshmallow.validate import OneOf, Range
 
 import fields
 from bases import Query, Request, ResponseSchema
-from intake_models import LATEST_RECEIVED, RECEIPT_OUTCOMES, SOURCE_PROVIDERS
+from intake_models import LATEST_RECEIVED, MAPPING_BYTES, RECEIPT_OUTCOMES, SOURCE_PROVIDERS
 from models import NOTE_CONTENTS, OLDEST_FIRST, RESERVED_NOTE_PROVIDERS
 from schemas import cursor_faults
 
-MAPPING_BYTES = 64 * 1024
 # The fields of a note that identify its meeting, in the order in which they are tried.
 NOTE_MEETING = ("calendar_event_id", "external_calendar_event_id", "meeting_url", "lead_email")
 NOTE_CHARACTERS = 500_000  # of each content of a note

@@ -25,9 +25,9 @@ STATUSES = ("scheduled", "completed", "cancelled", "no_show")
 SHOWN_STATUSES = ("scheduled", "confirmed", "completed", "cancelled", "no_show")
 BOOKING_STATUSES = ("scheduled", "confirmed")
 LOCATION_TYPES = ("video", "phone", "in_person")
-# The orders in which meetings can be listed.
-MEETING_ORDERS = ("starts_at", "-starts_at", "updated_at")
 LATEST_START = "-starts_at"
+# The orders in which meetings can be listed.
+MEETING_ORDERS = ("starts_at", LATEST_START, "updated_at")
 ACTIVITY_TYPES = (
     "lead_created",
     "lead_updated",

@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow.fields import Nested
 
 import fields
-from bases import OptionalRequest, Query
+from bases import ARRAY_BYTES, OptionalRequest, Query
 from lead_schemas import HistoryQuery, LeadRequest, LeadsQuery
 from models import LATEST_START
 from schemas import (
@@ -162,7 +162,7 @@ class UncheckedList(fields.ShortList):
 class LeadsToSave(ClosedLead):
     """Arguments of upsert_leads: one lead, or several."""
 
-    BODY_BYTES = 8 * 1024 * 1024  # as for the array of POST /leads
+    BODY_BYTES = ARRAY_BYTES
     EITHER_OR = (("first_name", "leads"),)
 
     first_name = fields.Text(255)

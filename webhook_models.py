@@ -29,6 +29,7 @@ EVENT_TYPES = (
     "note.added",
 )
 DELIVERY_STATUSES = ("pending", "delivered", "failed")
+SIGNING_PREFIX = "whsec_"  # of signing secrets; what follows is Base64
 
 
 class Webhook(Table):

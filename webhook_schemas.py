@@ -10,7 +10,7 @@ import fields
 from bases import OptionalRequest, Query, Request, ResponseSchema
 from envelopes import UNKEPT, Answer, CursorPagination
 from schemas import cursor_faults
-from webhook_models import DELIVERY_STATUSES, EVENT_TYPES
+from webhook_models import DELIVERY_STATUSES, EVENT_TYPES, SIGNING_PREFIX
 
 WEBHOOK_URL = (
     "A public https address. Addresses in networks that the setting `WEBHOOK_ALLOW_NETWORKS` lists"
@@ -18,7 +18,10 @@ WEBHOOK_URL = (
 )
 ALL_EVENTS = "The event types to send; absent or empty: all."
 MOST_EVENTS = 100
-SECRET = {"description": "`whsec_` and 32 random bytes in base64.", "pattern": "^whsec_"}
+SECRET = {
+    "description": f"`{SIGNING_PREFIX}` and 32 random bytes in base64.",
+    "pattern": f"^{SIGNING_PREFIX}",
+}
 
 
 class WebhookRequest(Request):

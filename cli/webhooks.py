@@ -10,6 +10,7 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from cli.command import NAME, Argument, Shown, command
+from config.supervisor import SENDER
 from fields import Url
 from services import clients, sending, webhooks
 from services.errors import InvalidRequest
@@ -74,9 +75,8 @@ def send(once: bool) -> None:
     """
     if not once:
         # The same program, without the code of the web: it needs less memory.
-        words = [sys.executable, "-m", "sender", "flask", "webhooks", "send"]
         os.chdir(current_app.root_path)
-        os.execv(sys.executable, words)  # noqa: S606  (no argument comes from outside)
+        os.execv(sys.executable, SENDER)  # noqa: S606  (no argument comes from outside)
     settings = current_app.config["SETTINGS"]
     # No other process loads the HTTP client.
     import_module("sender.run").run(

@@ -14,6 +14,7 @@ from types import FrameType
 
 ROOT = Path(__file__).resolve().parent.parent
 SENDER = [sys.executable, "-m", "sender", "flask", "webhooks", "send"]
+SERVER_VARIABLE = "MEETINGS_SERVER_PID"  # tells the sender with whom to end
 POLL_SECONDS = 0.2
 FINISH_SECONDS = 20.0  # for the sender to finish what is under way
 # The pause before a start grows while the sender keeps dying soon after its start. The first one
@@ -51,7 +52,7 @@ class Supervisor:
     def start(self) -> subprocess.Popen[bytes]:
         """Start a sender; its threads share two of the allocator's arenas."""
         environment = os.environ | {
-            "MEETINGS_SERVER_PID": str(self.server_pid),
+            SERVER_VARIABLE: str(self.server_pid),
             "MALLOC_ARENA_MAX": "2",
         }
         return subprocess.Popen(SENDER, cwd=ROOT, env=environment)  # noqa: S603  (all ours)

@@ -9,10 +9,10 @@ import fields
 from bases import Request
 from desk.blueprint import desk
 from desk.forms import Form, go_to
+from desk.shown import FEW
 from lead_schemas import HistoryQuery, LeadPatch, LeadsQuery
 from services import erasure, leads, meetings, timeline
 
-FEW = 20  # meetings on the page of a lead
 LATEST_FIRST = {"order": "-starts_at", "limit": FEW}
 LEAD_FIELDS = (
     *("first_name", "last_name", "email", "phone", "company", "title", "source", "external_id"),

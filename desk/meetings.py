@@ -10,13 +10,12 @@ from bases import OptionalRequest, Request
 from desk.blueprint import desk
 from desk.filters import MeetingList
 from desk.forms import Form, go_back, go_to
-from desk.shown import with_parameters
+from desk.shown import FEW, with_parameters
 from fields import write_cursor
 from lead_schemas import LeadsQuery
 from schemas import Notes, Reason, ReasonAndNotes, RescheduleRequest
 from services import deliveries, leads, meetings, notes, outcomes, receipts, users
 
-FEW = 20  # rows of a list on the page of something else
 LEADS_TO_CHOOSE = 10
 # Where a word of a form's address leads: what the page says then.
 DONE = {

@@ -37,6 +37,7 @@ NOTICES = {
 Options = list[tuple[str, str]]  # the values of a choice, each with what is shown
 ZONES: Options = [(name, name) for name in sorted(TIMEZONES)]
 UNDOABLE = {"completed", "no_show", "cancelled"}
+FEW = 20  # rows of a list on the page of something else
 LONGEST_INDENTED = 256 * 1024  # characters; a longer payload is shown as it came
 
 

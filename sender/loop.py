@@ -38,7 +38,6 @@ PRUNE_SECONDS = 5.0
 PAUSE_SECONDS = 1.0  # after a fault of the database
 FINISH_SECONDS = 18.0  # after SIGTERM, for tries under way
 STACK_BYTES = 512 * 1024  # of a thread; the usual 8 MiB would only be reserved
-DELETED = "The webhook was deleted."
 
 log = logging.getLogger("meetings")
 
@@ -119,7 +118,7 @@ class SendingLoop:
         numbers: list[int] = []
         for webhook in queue.due_webhooks(now=now):
             if webhook.deleted_at is not None:
-                deliveries.end_waiting(webhook.id, DELETED, with_tests=True)
+                deliveries.end_waiting(webhook.id, outbox.DELETED, with_tests=True)
             elif not webhook.enabled:
                 deliveries.end_waiting(webhook.id, webhook.disabled_reason or outbox.DISABLED)
             elif room := self._room_for(webhook.id):

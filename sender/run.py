@@ -7,13 +7,13 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+from config.supervisor import SERVER_VARIABLE
 from config.version import VERSION
 from sender.client import Client
 from sender.loop import SendingLoop
 from services.network import Networks
 
 USER_AGENT = f"Meetings/{VERSION}"
-SERVER_VARIABLE = "MEETINGS_SERVER_PID"  # set by the supervisor: the sender ends with that process
 NICENESS = 5  # of a sender beside a server: bookings come first
 
 log = logging.getLogger("meetings")

@@ -8,9 +8,7 @@ import hashlib
 import hmac
 from datetime import datetime
 
-from webhook_models import Webhook
-
-PREFIX = "whsec_"
+from webhook_models import SIGNING_PREFIX, Webhook
 
 
 def secrets_of(webhook: Webhook, now: datetime) -> list[str]:
@@ -34,6 +32,6 @@ def sign(body: bytes, event_id: str, secrets: list[str], now: datetime) -> dict[
 
 
 def _standard(secret: str, signed: bytes) -> str:
-    key = base64.b64decode(secret.removeprefix(PREFIX))
+    key = base64.b64decode(secret.removeprefix(SIGNING_PREFIX))
     digest = hmac.new(key, signed, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()

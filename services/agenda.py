@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from models import Meeting
+from models import LATEST_START, Meeting
 from services import meetings
 from times import get_zone, start_of_day
 
@@ -32,7 +32,7 @@ def read(client_id: str, now: datetime, zone_name: str) -> Agenda:
     begin = start_of_day(today, zone_name)
     end = start_of_day(today + timedelta(days=1), zone_name)
     has_begun = {"starts_after": now - LOOKS_BACK, "starts_before": now + meetings.MICROSECOND}
-    undecided, more_open = _list(client_id, "-starts_at", MOST_OPEN, status=UNDECIDED, **has_begun)
+    undecided, more_open = _list(client_id, LATEST_START, MOST_OPEN, status=UNDECIDED, **has_begun)
     of_day, more_today = _list(
         client_id, "starts_at", MOST_TODAY, starts_after=begin, starts_before=end
     )

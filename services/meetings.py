@@ -9,7 +9,7 @@ from peewee import JOIN, Tuple, fn
 
 from database import db, transaction
 from database.queries import Compiled, Update, checked, compiled, literal, locking
-from models import ExternalEvent, Lead, Meeting, MeetingType, User
+from models import LATEST_START, ExternalEvent, Lead, Meeting, MeetingType, User
 from services import leads, meeting_types, timeline, users
 from services.errors import InvalidRequest, MeetingNotFound
 from services.results import Details, Key, Loaded, RowResult
@@ -294,7 +294,7 @@ FILTERS: dict[str, Callable[[Any, Any], Any]] = {
 SELECTIVE = {"lead_id", "lead_email", "external_event_id"}
 ORDERS = {
     "starts_at": (Meeting.starts_at, False),
-    "-starts_at": (Meeting.starts_at, True),
+    LATEST_START: (Meeting.starts_at, True),
     "updated_at": (Meeting.updated_at, False),
 }
 
@@ -362,7 +362,7 @@ def nearest(
     after = first(client_id, "starts_at", {**filters, "starts_after": at, **bounds})
     within = after.starts_at - at if after else within
     bounds = {} if within is None else {"starts_after": at - within}
-    before = first(client_id, "-starts_at", {**filters, "starts_before": at, **bounds})
+    before = first(client_id, LATEST_START, {**filters, "starts_before": at, **bounds})
     found = [meeting for meeting in (after, before) if meeting]
     return min(found, key=lambda meeting: abs(meeting.starts_at - at), default=None)
 

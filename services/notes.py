@@ -9,7 +9,7 @@ from peewee import Tuple
 from database import transaction
 from database.queries import Compiled, Insert, Update, checked, compiled, locking
 from ids import new_id
-from models import NOTE_CONTENTS, OLDEST_FIRST, Meeting, MeetingNote
+from models import LATEST_START, NOTE_CONTENTS, OLDEST_FIRST, Meeting, MeetingNote
 from services import external_events, meetings
 from services.errors import InvalidRequest, MeetingNotFound, Unavailable
 from services.results import Key, RowResult
@@ -99,7 +99,7 @@ def _find_meeting(client_id: str, given: dict[str, Any]) -> tuple[str, str]:
     else:
         name, named_by = "lead_email", f"lead_email {email} that has begun"
         has_begun = {"lead_email": email, "starts_before": utc_now() + meetings.MICROSECOND}
-        meeting = meetings.first(client_id, "-starts_at", has_begun)
+        meeting = meetings.first(client_id, LATEST_START, has_begun)
     if meeting is None:
         raise MeetingNotFound(named_by)
     return name, meeting.id

@@ -17,6 +17,7 @@ from times import utc_now
 from webhook_models import Delivery, Event
 
 DISABLED = "The webhook is disabled."
+DELETED = "The webhook was deleted."
 
 insert_events = Insert(Event)
 insert_deliveries = Insert(Delivery)

@@ -14,11 +14,11 @@ from services.errors import InvalidRequest, TooManyWebhooks, UnknownName, Webhoo
 from services.network import AddressRefused, Networks
 from services.outbox import Subscription
 from times import utc_now
-from webhook_models import Delivery, Webhook
+from webhook_models import SIGNING_PREFIX, Delivery, Webhook
 
 Given = dict[str, Any]
 
-SECRET_PREFIX, SECRET_BYTES = "whsec_", 32
+SECRET_BYTES = 32
 BOTH_SIGN = timedelta(hours=24)  # for which the secret before a rotation signs too
 SAMPLE_TYPE = "meeting.scheduled"
 MOST_WEBHOOKS = 20  # of a client
@@ -116,7 +116,7 @@ def delete(client_id: str, webhook_id: str) -> None:
     now = utc_now()
     _update(client_id, webhook_id, {"enabled": False, "deleted_at": now})
     _wait_for_earlier_transactions()
-    deliveries.end_waiting(webhook_id, "The webhook was deleted.", with_tests=True)
+    deliveries.end_waiting(webhook_id, outbox.DELETED, with_tests=True)
 
 
 def rotate_secret(client_id: str, webhook_id: str) -> tuple[Webhook, str]:
@@ -246,4 +246,4 @@ def _without_repeats(events: list[str] | None) -> list[str]:
 
 
 def _new_secret() -> str:
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    return SIGNING_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "cli/demo.py": {"cli", "services", "web"} | MODELS | SCHEMAS,  # it names the pages
     "cli/files.py": {"cli", "bases", "fields", "services"} | SCHEMAS,
     "cli": {"cli", "decoding", "fields", "services", "database", "times"} | MODELS | SCHEMAS,
-    "cli/webhooks.py": {"cli", "fields", "services", "sender", "times"} | MODELS,
+    "cli/webhooks.py": {"cli", "config", "fields", "services", "sender", "times"} | MODELS,
     "envelopes.py": {"bases"} | SCHEMAS,
     "schemas.py": {"bases", "fields", "times"} | MODELS,
     "lead_schemas.py": {"bases", "fields", "schemas"} | MODELS,

@@ -8,18 +8,17 @@ from typing import Any, NamedTuple
 
 from flask import g, request
 
-from bases import OptionalRequest, Query, Request
+from bases import ARRAY_BYTES, OptionalRequest, Query, Request
 from decoding import decode_json
+from fields import JSON_DEPTH
 from scheduling import in_turns
 from services.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from services.loading import load_object
 from services.results import Loaded
 
-ARRAY_BYTES = 8 * 1024 * 1024
 ARRAY_ROWS = 1000
 ROWS_A_TURN = 100  # rows loaded before other requests run: about 5 ms
 NOT_WHOLE = "The body did not arrive whole."
-JSON_DEPTH = 64
 # More than fit into 1 MiB. For millions of values Python takes seconds and 300 MiB, and the worker
 # serves nobody else meanwhile.
 MOST_VALUES = 700_000

@@ -8,11 +8,12 @@ from typing import Any
 
 from flask import Response, current_app, g, request
 
+from bases import ARRAY_BYTES
 from fields import IDEMPOTENCY_KEY, NOT_A_KEY
 from services import idempotency
 from services.idempotency import KeptAnswer, KeyedRequest
 from web.answers import JsonResponse
-from web.body import ARRAY_BYTES, is_array, read_body
+from web.body import is_array, read_body
 from web.describe import Described
 
 HEADER = "Idempotency-Key"

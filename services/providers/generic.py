@@ -13,12 +13,11 @@ import jsonpointer
 from marshmallow import ValidationError
 
 import fields
-from intake_models import Source
+from intake_models import MAPPING_BYTES, Source
 from schemas import MeetingRequest, Reason
 from services.providers.events import Action, ReportedEvent, event_name, is_blank, plain_text
 from services.providers.signatures import is_same, sign
 
-MAPPING_BYTES = 64 * 1024
 TARGETS: dict[str, Any] = {**MeetingRequest().load_fields, **Reason().load_fields}
 TARGETS.pop("create_lead", None)  # a source decides this for all its bookings
 # With a literal in these, all bookings would be one.
