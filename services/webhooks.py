@@ -41,7 +41,7 @@ def create(client_id: str, given: Given, allowed: Networks) -> tuple[Webhook, st
 
 @transaction
 def _insert(client_id: str, given: Given) -> Webhook:
-    _lock_client(client_id)
+    _lock_webhooks_of(client_id)
     if len(list_all(client_id)) >= MOST_WEBHOOKS:
         raise TooManyWebhooks(MOST_WEBHOOKS)
     now = utc_now()
@@ -128,7 +128,7 @@ def rotate_secret(client_id: str, webhook_id: str) -> tuple[Webhook, str]:
 
 @transaction
 def _rotate(client_id: str, webhook_id: str, secret: str) -> None:
-    _lock_client(client_id)
+    _lock_webhooks_of(client_id)
     webhook = find(client_id, webhook_id)
     changes = {
         "secret": secret,
@@ -216,7 +216,7 @@ def _update(client_id: str, webhook_id: str, changes: dict[str, Any]) -> None:
         raise WebhookNotFound(webhook_id)
 
 
-def _lock_client(client_id: str) -> None:
+def _lock_webhooks_of(client_id: str) -> None:
     """Let no other transaction count or rotate until this one ends; SQLite has one writer."""
     db.lock_names([f"webhooks of {client_id}"])
 
