@@ -17,10 +17,12 @@ ARRAY_BYTES = 8 * 1024 * 1024  # of the longest array, where a call takes one
 class Request(Schema):
     """The body of a request; unknown fields are errors.
 
-    At least one field of each group in `EITHER_OR` is required. `NEEDS` maps a field to the fields
+    `REFUSED` maps a field that callers may expect to the sentence that refuses it.
+
+    The documents show the rules about several fields, which `check` or the service enforces: at
+    least one field of each group in `EITHER_OR` is required. `NEEDS` maps a field to the fields
     that it requires. `ONLY_WITH` maps a field to another field and its value: with this value the
-    field is required, with any other it is refused. `REFUSED` maps a field that callers may expect
-    to the sentence that refuses it.
+    field is required, with any other it is refused.
     """
 
     BODY_BYTES: ClassVar[int] = 1024 * 1024  # the longest body
