@@ -191,8 +191,13 @@ def example_value(field: marshmallow.fields.Field[Any]) -> Any:
         return example_of(type(field.schema))
     if isinstance(field, marshmallow.fields.Constant):
         return field.constant
-    validator: Any = field.validators[0]
-    return validator.choices[0] if hasattr(validator, "choices") else validator.min
+    for validator in field.validators:
+        if choices := getattr(validator, "choices", None):
+            return choices[0]
+        if (least := getattr(validator, "min", None)) is not None:
+            return least
+    schema = type(field.root).__name__
+    raise LookupError(f"{schema}.{field.name} needs an example in reference/examples.py.")
 
 
 def name_of(schema: Any) -> str:

@@ -5,11 +5,13 @@ import re
 import jsonschema_rs
 import pytest
 from conftest import booking
+from marshmallow.fields import String
 from openapi_checks import CODES, DOCUMENT, component_validator, resolve, validator
 from openapi_spec_validator import validate
 
+from bases import ResponseSchema
 from config.settings import ROOT
-from reference import mcp_tools, openapi
+from reference import mcp_tools, openapi, shapes
 
 OPERATIONS = {
     operation["operationId"]: operation
@@ -89,6 +91,14 @@ def test_every_body_has_an_example_that_its_schema_accepts(content):
     assert examples
     for example in examples:
         validator(content["schema"]).validate(example)
+
+
+def test_a_response_field_without_an_example_is_named():
+    class Colour(ResponseSchema):
+        name = String()
+
+    with pytest.raises(LookupError, match=r"Colour\.name needs an example"):
+        shapes.example_of(Colour)
 
 
 def test_the_example_of_a_booking_gets_the_documented_response(api):
