@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -120,14 +121,11 @@ def read_delays(text: str) -> tuple[float, ...]:
 
 def read_webhook_settings(env: Env) -> dict[str, Any]:
     """Read the settings of webhooks to other systems."""
-    sender = _choice(env, "WEBHOOK_SENDER", "on", *FLAGS)
-    networks = env.str("WEBHOOK_ALLOW_NETWORKS", "", validate=read_networks)
-    delays = env.str("WEBHOOK_RETRY_SECONDS", "", validate=read_delays)
     return {
-        "webhook_sender": FLAGS[sender],
-        "webhook_allow_networks": read_networks(networks),
-        "webhook_retry_seconds": read_delays(delays),
-        "delivery_days": env.int("DELIVERY_DAYS", 30, validate=validate.Range(0, 36_500)),
+        "webhook_sender": _flag(env, "WEBHOOK_SENDER"),
+        "webhook_allow_networks": _list(env, "WEBHOOK_ALLOW_NETWORKS", read_networks),
+        "webhook_retry_seconds": _list(env, "WEBHOOK_RETRY_SECONDS", read_delays),
+        "delivery_days": _number(env.int, "DELIVERY_DAYS", 0, 36_500),
     }
 
 
@@ -148,6 +146,29 @@ def _choice(env: Env, name: str, default: str, *choices: str) -> str:
     if found is None:
         raise EnvError(f"{name}: must be one of: {', '.join(choices)}.")
     return found
+
+
+def _default(name: str) -> Any:
+    """Return the default of the setting that a variable names."""
+    return getattr(Settings, name.lower())
+
+
+def _flag(env: Env, name: str) -> bool:
+    """Return whether a variable is on."""
+    return FLAGS[_choice(env, name, "on" if _default(name) else "off", *FLAGS)]
+
+
+def _number(read: Callable[..., Any], name: str, least: float, most: float) -> Any:
+    """Return the number in a variable, which must be within bounds."""
+    return read(name, _default(name), validate=validate.Range(least, most))
+
+
+def _list(env: Env, name: str, read: Callable[[str], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return the list in a variable; an absent one counts as empty."""
+    try:
+        return read(env.str(name, ""))
+    except ValidationError as error:
+        raise EnvError(f"{name}: {error.args[0]}.") from error
 
 
 def prepare_state_dir(path: Path) -> None:
@@ -188,32 +209,31 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     try:
         check_files(env_file)
         env.read_env(str(env_file), recurse=False)
-        threads = env.int("THREADS", 32, validate=validate.Range(1, 256))
-        state_dir = ROOT / env.str("STATE_DIR", "var", validate=validate.Length(min=1))
+        threads = _number(env.int, "THREADS", 1, 256)
+        connections = min(threads, Settings.db_pool_size)
+        state_dir = ROOT / env.str(
+            "STATE_DIR", str(Settings.state_dir), validate=validate.Length(min=1)
+        )
         own_database = f"{SQLITE}{state_dir / 'meetings.db'}"
         return Settings(
             database_url=_locate(
                 env.str("DATABASE_URL", own_database, validate=check_database_url)
             ),
-            host=env.str("HOST", "127.0.0.1", validate=validate.Length(1, 255)),
-            port=env.int("PORT", 8000, validate=validate.Range(1, 65535)),
-            web_concurrency=env.int("WEB_CONCURRENCY", 2, validate=validate.Range(1, 64)),
+            host=env.str("HOST", Settings.host, validate=validate.Length(1, 255)),
+            port=_number(env.int, "PORT", 1, 65535),
+            web_concurrency=_number(env.int, "WEB_CONCURRENCY", 1, 64),
             threads=threads,
-            log_level=_choice(env, "LOG_LEVEL", "INFO", *LOG_LEVELS),
-            log_format=_choice(env, "LOG_FORMAT", "text", "text", "json"),
-            db_pool_size=env.int("DB_POOL_SIZE", min(threads, 2), validate=validate.Range(1, 256)),
-            db_timeout_seconds=env.float(
-                "DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)
-            ),
-            metrics=FLAGS[_choice(env, "METRICS", "off", *FLAGS)],
-            desk=FLAGS[_choice(env, "DESK", "on", *FLAGS)],
+            log_level=_choice(env, "LOG_LEVEL", Settings.log_level, *LOG_LEVELS),
+            log_format=_choice(env, "LOG_FORMAT", Settings.log_format, "text", "json"),
+            db_pool_size=env.int("DB_POOL_SIZE", connections, validate=validate.Range(1, 256)),
+            db_timeout_seconds=_number(env.float, "DB_TIMEOUT_SECONDS", 0.1, 60),
+            metrics=_flag(env, "METRICS"),
+            desk=_flag(env, "DESK"),
             public_url=env.str("PUBLIC_URL", "", validate=check_public_url).rstrip("/") or None,
-            receipt_days=env.int("RECEIPT_DAYS", 30, validate=validate.Range(0, 36_500)),
+            receipt_days=_number(env.int, "RECEIPT_DAYS", 0, 36_500),
             **read_webhook_settings(env),
-            trusted_proxies=read_networks(env.str("TRUSTED_PROXIES", "", validate=read_networks)),
-            keepalive_seconds=env.float(
-                "KEEPALIVE_SECONDS", 75.0, validate=validate.Range(1, 3600)
-            ),
+            trusted_proxies=_list(env, "TRUSTED_PROXIES", read_networks),
+            keepalive_seconds=_number(env.float, "KEEPALIVE_SECONDS", 1, 3600),
             state_dir=state_dir,
         )
     except EnvError as error:
