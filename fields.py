@@ -95,7 +95,10 @@ class EmailAddress(validate.Email):
 
 
 class WebAddress(validate.URL):
-    """A validator of http and https URLs with the scheme in lower case; likewise."""
+    """A validator of http and https URLs with the scheme in lower case.
+
+    It leaves those that are too long to the validator of the length.
+    """
 
     def __call__(self, value: str) -> str:
         """Return the URL; raises ValidationError."""

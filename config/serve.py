@@ -19,7 +19,7 @@ def start_supervisor() -> int:
     It is a child of this process, which stays the same when it becomes gunicorn.
     """
     supervisor = [sys.executable, "-S", "-m", "config.supervisor", str(os.getpid())]
-    return subprocess.Popen(supervisor, cwd=ROOT).pid  # noqa: S603  (as above)
+    return subprocess.Popen(supervisor, cwd=ROOT).pid  # noqa: S603  (no argument comes from outside)
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def span(meeting: Any, zone_name: str | None = None) -> str:
 
 
 def own_span(meeting: Any) -> str | None:
-    """Write the same in the meeting's own zone, with its day if that differs; None if all agree."""
+    """Write when a meeting is in its own zone, with the day if that differs; None if all agree."""
     begin, theirs = local(meeting.starts_at), local(meeting.starts_at, meeting.timezone)
     if begin.replace(tzinfo=None) == theirs.replace(tzinfo=None):
         return None

@@ -58,7 +58,10 @@ class Form:
         return load_object(instance(schema), self.given)
 
     def load_cleared(self, schema: type[Request]) -> dict[str, Any]:
-        """Return the fields likewise; an empty one is None, which clears what is stored."""
+        """Return the fields, valid by the schema, with None for an empty one.
+
+        None clears what is stored. Raises InvalidRequest.
+        """
         given = {name: text if text.strip() else None for name, text in self.given.items()}
         valid, wrong = load_object(instance(schema), given)
         if wrong:

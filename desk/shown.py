@@ -93,7 +93,7 @@ def host_options(hosts: Iterable[Any], none: str) -> Options:
 
 
 def type_options(types: Iterable[Any]) -> Options:
-    """Return the choices of meeting types likewise."""
+    """Return the choices of meeting types, with one for no choice first."""
     return [("", "No type"), *((row.id, row.name) for row in types)]
 
 
