@@ -12,7 +12,7 @@ from database.group_commit import GroupCommit
 from database.queries import among, compiled
 from decoding import decode_json
 from ids import new_id
-from intake_models import Receipt, Source
+from intake_models import RECEIPT_OUTCOMES, Receipt, Source
 from scheduling import in_turns
 from services import erased_events, leads, receipts, waiting
 from services.errors import (
@@ -33,12 +33,7 @@ from times import utc_now
 log = logging.getLogger("meetings")
 
 # The outcomes after which a receipt is not processed again.
-SUCCEEDED = frozenset(
-    {
-        *("logged", "updated", "rescheduled", "cancelled", "completed", "no_show", "reopened"),
-        "unchanged",
-    }
-)
+SUCCEEDED = frozenset(RECEIPT_OUTCOMES) - {"ignored", "unmatched", "refused"}
 DONE = "Processed before; it was not applied again."
 MOST_RELEASED = 100  # receipts that one change lets through
 RETRIED, RETRIED_A_TURN = 1000, 100  # receipts of one call, and of one transaction
