@@ -15,7 +15,14 @@ from services import erasure, leads, meetings, timeline
 
 LATEST_FIRST = {"order": "-starts_at", "limit": FEW}
 LEAD_FIELDS = (
-    *("first_name", "last_name", "email", "phone", "company", "title", "source", "external_id"),
+    "first_name",
+    "last_name",
+    "email",
+    "phone",
+    "company",
+    "title",
+    "source",
+    "external_id",
 )
 WORD = "erase"  # to be typed, so that a slip of the hand erases nothing
 

@@ -32,8 +32,17 @@ GONE_REASON = "The receiver answered 410 Gone."
 store_rows = Update(
     Delivery,
     fixed={
-        *("number", "id", "webhook", "event", "event_type", "meeting", "lead", "subject", "test"),
-        *("lease", "created_at"),
+        "number",
+        "id",
+        "webhook",
+        "event",
+        "event_type",
+        "meeting",
+        "lead",
+        "subject",
+        "test",
+        "lease",
+        "created_at",
     },
     names=("id", "lease"),
 )

@@ -38,8 +38,12 @@ insert_keys = Insert(ApiKey)
 def valid_keys(key_hashes: Any) -> Any:
     """Return the keys with any of these hashes, unless they are revoked."""
     return ApiKey.select(
-        *(ApiKey.id, ApiKey.key_hash, ApiKey.client, ApiKey.read_only),
-        *(ApiKey.expires_on, ApiKey.last_used_on),
+        ApiKey.id,
+        ApiKey.key_hash,
+        ApiKey.client,
+        ApiKey.read_only,
+        ApiKey.expires_on,
+        ApiKey.last_used_on,
     ).where(among(ApiKey.key_hash, key_hashes), ApiKey.revoked_at.is_null())
 
 

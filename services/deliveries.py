@@ -66,7 +66,8 @@ def list_of_meeting(client_id: str, meeting_id: str, limit: int) -> list[Deliver
         Delivery.select(*Delivery._meta.sorted_fields, *Webhook._meta.sorted_fields)
         .join(Webhook)
         .where(
-            *(Delivery.subject == meeting_id, Delivery.meeting == meeting_id),
+            Delivery.subject == meeting_id,
+            Delivery.meeting == meeting_id,
             checked(Webhook.client == client_id),
         )
     )

@@ -31,8 +31,12 @@ def _with_host_and_type() -> Any:
     return (
         Meeting.select(
             *SHOWN,
-            *(User.id, User.email, User.first_name, User.last_name),
-            *(MeetingType.id, MeetingType.name),
+            User.id,
+            User.email,
+            User.first_name,
+            User.last_name,
+            MeetingType.id,
+            MeetingType.name,
         )
         .join(User, JOIN.LEFT_OUTER, on=(Meeting.host == User.id))
         .switch(Meeting)

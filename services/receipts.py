@@ -121,7 +121,8 @@ def list_about(
 def list_of_meeting(client_id: str, meeting: Meeting, limit: int) -> list[Receipt]:
     """Return the latest receipts about a meeting, without payloads; the lead's index finds them."""
     about = _about(
-        *(Receipt.lead == meeting.lead_id, Receipt.meeting == meeting.id),
+        Receipt.lead == meeting.lead_id,
+        Receipt.meeting == meeting.id,
         checked(Receipt.client == client_id),
     )
     return rows_of(about.order_by(Receipt.received_at.desc(), Receipt.id.desc()).limit(limit))

@@ -34,7 +34,10 @@ MANGLED_FAULT = (
     " the column as text, and enter the value again."
 )
 PROTECTED = (
-    *("external_event_id", "previous_external_event_id", "external_id", "phone"),
+    "external_event_id",
+    "previous_external_event_id",
+    "external_id",
+    "phone",
     "attendee_phone",
 )
 
