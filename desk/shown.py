@@ -20,6 +20,7 @@ STATUS_NAMES = {
     "cancelled": "Cancelled",
     "no_show": "No-show",
 }
+LOCATION_NAMES = {"video": "Video", "phone": "Phone", "in_person": "In person"}
 # What a page says after a form was carried out, by the word in its address.
 NOTICES = {
     "completed": "Marked as showed up.",
@@ -110,6 +111,7 @@ def shared() -> dict[str, Any]:
         "may_write": not g.get("read_only", True),
         "notice": NOTICES.get(done),
         "zones": ZONES,
+        "location_names": LOCATION_NAMES,
         "with_parameters": with_parameters,
     }
 

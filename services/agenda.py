@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from models import LATEST_START, Meeting
+from models import BOOKING_STATUSES, LATEST_START, Meeting
 from services import meetings
 from times import get_zone, start_of_day
 
 LOOKS_BACK = timedelta(days=14)  # for meetings without an outcome
 MOST_OPEN, MOST_TODAY, MOST_NEXT = 50, 100, 20
-UNDECIDED = frozenset({"scheduled", "confirmed"})
+UNDECIDED = frozenset(BOOKING_STATUSES)
 
 
 class Agenda(NamedTuple):

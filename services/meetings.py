@@ -9,7 +9,7 @@ from peewee import JOIN, Tuple, fn
 
 from database import db, transaction
 from database.queries import Compiled, Update, checked, compiled, literal, locking
-from models import LATEST_START, ExternalEvent, Lead, Meeting, MeetingType, User
+from models import BOOKING_STATUSES, LATEST_START, ExternalEvent, Lead, Meeting, MeetingType, User
 from services import leads, meeting_types, timeline, users
 from services.errors import InvalidRequest, MeetingNotFound
 from services.results import Details, Key, Loaded, RowResult
@@ -442,14 +442,14 @@ def _conditions(
     conditions += [FILTERS[name](client_id, values[name]) for name in sorted(filters)]
     if statuses is not None:
         conditions.append(_is_shown_as(statuses))
-        if not statuses & {"scheduled", "confirmed"}:
+        if statuses.isdisjoint(BOOKING_STATUSES):
             # Repeats the condition of the index that holds only these meetings.
             conditions.append(Meeting.status != literal("scheduled"))
     return conditions
 
 
 def _is_shown_as(statuses: frozenset[str]) -> Any:
-    condition = Meeting.status.in_(sorted(statuses - {"scheduled", "confirmed"}))
+    condition = Meeting.status.in_(sorted(statuses.difference(BOOKING_STATUSES)))
     for status, confirmed in (("scheduled", False), ("confirmed", True)):
         if status in statuses:
             condition |= (Meeting.status == "scheduled") & (Meeting.confirmed_by_lead == confirmed)
