@@ -7,17 +7,15 @@ from typing import Any
 
 import click
 from flask.cli import AppGroup
-from marshmallow import ValidationError
 
 from bases import Query, ResponseSchema
 from cli.command import NAME, Shown, command
-from fields import clean
 from lead_schemas import LeadResponse, LeadsQuery
 from schemas import MeetingExport, MeetingFilters
 from services import clients, leads, meetings
-from services.errors import InvalidRequest
 from services.files import exporting, kinds
 from services.files.importing import Import, Kind
+from services.loading import load_object
 
 Stream = Callable[[str, dict[str, Any]], Iterable[Any]]  # of a client's rows, by filters
 
@@ -147,11 +145,8 @@ def _export(
     **filters: str | None,
 ) -> Any:
     owner = clients.find(client)
-    try:
-        given = {name: value for name, value in filters.items() if value is not None}
-        rows = stream(owner.id, query.load(clean(given)))
-    except ValidationError as error:
-        raise InvalidRequest(error.normalized_messages()) from error
+    given = {name: value for name, value in filters.items() if value is not None}
+    rows = stream(owner.id, load_object(query, given).require_valid())
     if output is None:
         exporting.export(rows, schema, format, sys.stdout.buffer)
         return None

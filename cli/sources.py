@@ -5,14 +5,13 @@ from typing import Any
 import click
 from flask import current_app
 from flask.cli import AppGroup
-from marshmallow import ValidationError
 
 from cli.command import NAME, JsonFile, Shown, command
-from fields import clean
 from intake_models import SOURCE_PROVIDERS, Source
 from intake_schemas import ReceiptResponse, SourceRequest, SourceResponse
 from services import clients, intake, sources
 from services.errors import InvalidRequest
+from services.loading import load_object
 from times import format_instant
 
 source_group = AppGroup("sources", help="Manage addresses that booking systems post to.")
@@ -33,10 +32,8 @@ def create_source(client: str, no_create_leads: bool, **given: Any) -> Any:
     """Create an address for a booking system of CLIENT (id or name), which is shown only once."""
     owner = clients.find(client)
     try:
-        fields = clean({**given, "create_leads": not no_create_leads})
-        source, token = sources.create(owner.id, SourceRequest().load(fields))
-    except ValidationError as error:
-        raise InvalidRequest(error.normalized_messages()) from error
+        loaded = load_object(SourceRequest(), {**given, "create_leads": not no_create_leads})
+        source, token = sources.create(owner.id, loaded.require_valid())
     except RecursionError as error:
         raise InvalidRequest({"mapping": ["Is nested too deeply."]}) from error
     return _shown_with_url(source, token), _url_line

@@ -16,7 +16,7 @@ from flask import g, redirect, request, url_for
 from bases import Request
 from desk.blueprint import safe_address
 from services import idempotency
-from services.errors import InvalidRequest, ServiceError
+from services.errors import ServiceError
 from services.idempotency import KeptAnswer, KeyedRequest
 from services.loading import load_object
 from services.results import Loaded
@@ -48,10 +48,7 @@ class Form:
 
     def load(self, schema: type[Request]) -> dict[str, Any]:
         """Return the fields, valid by the schema; raises InvalidRequest."""
-        valid, wrong = self.load_partly(schema)
-        if wrong:
-            raise InvalidRequest(wrong)
-        return valid
+        return self.load_partly(schema).require_valid()
 
     def load_partly(self, schema: type[Request]) -> Loaded:
         """Return the fields as far as they are valid by the schema."""
@@ -63,10 +60,7 @@ class Form:
         None clears what is stored. Raises InvalidRequest.
         """
         given = {name: text if text.strip() else None for name, text in self.given.items()}
-        valid, wrong = load_object(instance(schema), given)
-        if wrong:
-            raise InvalidRequest(wrong)
-        return valid
+        return load_object(instance(schema), given).require_valid()
 
     @contextmanager
     def errors(self) -> Iterator[None]:

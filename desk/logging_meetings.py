@@ -10,7 +10,7 @@ from desk.forms import Form, go_to, once
 from desk.meetings import find_leads
 from schemas import MeetingRequest
 from services import bookings, leads, meeting_types, users
-from services.errors import ServiceError
+from services.results import require_row
 from web.observe import count_bookings
 
 
@@ -47,9 +47,7 @@ def log_meeting() -> Any:
     def log() -> tuple[dict[str, Any], str]:
         [result] = bookings.log(g.client_id, [form.load_partly(MeetingRequest)])
         count_bookings([result])
-        if isinstance(result, ServiceError):
-            raise result
-        row = result.row
+        row = require_row(result).row
         return {"meeting": {"id": row.id, "lead_id": row.lead_id}}, row.id
 
     meeting_id = ""

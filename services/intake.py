@@ -18,7 +18,6 @@ from services import erased_events, leads, receipts, waiting
 from services.errors import (
     InvalidSignature,
     ReceiptNotFound,
-    ServiceError,
     TryAgainLater,
     Unavailable,
 )
@@ -26,7 +25,7 @@ from services.processing import UNKEPT, Item, Processing
 from services.providers import PROVIDERS
 from services.providers.events import ReportedEvent
 from services.rehearsal import rehearse
-from services.results import Loaded
+from services.results import Loaded, require_row
 from services.waiting import Pair
 from times import utc_now
 
@@ -134,8 +133,7 @@ def resolve(client_id: str, receipt_id: str, lead: Loaded) -> Receipt:
     """
     receipts.find(client_id, receipt_id)
     [result] = leads.save(client_id, [lead], frozenset({"email"}))
-    if isinstance(result, ServiceError):
-        raise result
+    require_row(result)
     return retry(client_id, receipt_id)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, NamedTuple
 
-from services.errors import ServiceError
+from services.errors import InvalidRequest, ServiceError
 
 Details = dict[Any, Any]  # field → sentences; nested fields nest, list items by index
 Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
@@ -14,6 +14,12 @@ class Loaded(NamedTuple):
     valid: dict[str, Any]
     wrong: Details
 
+    def require_valid(self) -> dict[str, Any]:
+        """Return the fields; raises InvalidRequest if any is wrong."""
+        if self.wrong:
+            raise InvalidRequest(self.wrong)
+        return self.valid
+
 
 class RowResult(NamedTuple):
     """A stored row and what the request did to it."""
@@ -24,3 +30,10 @@ class RowResult(NamedTuple):
 
 
 Result = RowResult | ServiceError
+
+
+def require_row(result: Result) -> RowResult:
+    """Return the result of a row that was stored; raises the error that refused it."""
+    if isinstance(result, ServiceError):
+        raise result
+    return result

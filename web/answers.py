@@ -23,7 +23,7 @@ from services.deliveries import payload_of
 from services.errors import ServiceError
 from services.figures import share
 from services.personal_data import PersonalData
-from services.results import RowResult
+from services.results import Result, RowResult, require_row
 from times import format_instant
 from web.addresses import location, this_path
 from web.body import Rows, instance
@@ -61,7 +61,7 @@ def created(**things: Any) -> Response:
 
 def stored(
     body: Rows,
-    results: list[RowResult | ServiceError],
+    results: list[Result],
     noun: str,
     schema: type[ResponseSchema],
     remarks: Callable[[dict[str, Any], RowResult], dict[str, Any]],
@@ -73,9 +73,7 @@ def stored(
     """
     if body.is_array:
         return _stored_array(body, results, noun, schema, remarks)
-    result = results[0]
-    if isinstance(result, ServiceError):
-        raise result
+    result = require_row(results[0])
     shown = instance(schema).dump(result.row)
     status = 201 if result.effect == "created" else 200
     envelope = {"success": True, noun: shown, **remarks(body.rows[0].valid, result)}
@@ -86,7 +84,7 @@ def stored(
 
 def _stored_array(
     body: Rows,
-    results: list[RowResult | ServiceError],
+    results: list[Result],
     noun: str,
     schema: type[ResponseSchema],
     remarks: Callable[[dict[str, Any], RowResult], dict[str, Any]],

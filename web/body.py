@@ -40,10 +40,7 @@ def load(schema: type[Request]) -> dict[str, Any]:
 
     Raises PayloadTooLarge, InvalidJson, and InvalidRequest with every fault of body and query.
     """
-    valid, wrong = load_partly(schema)
-    if wrong:
-        raise InvalidRequest(wrong)
-    return valid
+    return load_partly(schema).require_valid()
 
 
 def load_partly(schema: type[Request]) -> Loaded:
@@ -86,10 +83,7 @@ def load_array(schema: type[Request], items: list[Any]) -> list[Loaded]:
 
 def load_query(schema: type[Query]) -> dict[str, Any]:
     """Return the request's query, valid by the schema; raises InvalidRequest."""
-    loaded = _load_query(schema)
-    if loaded.wrong:
-        raise InvalidRequest(loaded.wrong)
-    return loaded.valid
+    return _load_query(schema).require_valid()
 
 
 def _load_query(schema: type[Query]) -> Loaded:

@@ -115,13 +115,6 @@ def list_tools() -> list[dict[str, Any]]:
     return [each for each in described if find_or_none(each["name"])]
 
 
-def accepted(loaded: Loaded) -> dict[str, Any]:
-    """Return the arguments of a call; raises InvalidRequest if any is wrong."""
-    if loaded.wrong:
-        raise InvalidRequest(loaded.wrong)
-    return loaded.valid
-
-
 # ----------------------------------------------------------------------------------------- reading
 
 
@@ -130,7 +123,7 @@ def whoami(loaded: Loaded) -> Response:
     """Say whose data this is: the client that the API key belongs to, and whether the key may only
     read. Use it to check the connection.
     """
-    accepted(loaded)
+    loaded.require_valid()
     client = clients.get(g.client_id)
     return success(client={"id": client.id, "name": client.name}, read_only=g.read_only)
 
@@ -140,7 +133,7 @@ def list_leads(loaded: Loaded) -> Response:
     """Find leads, the people sold to, latest updated first. Use it to get the `lead_id` of a person
     whose name, email, phone or external id is known. `search` finds part of a name, email or phone.
     """
-    query = accepted(loaded)
+    query = loaded.require_valid()
     rows, has_more = leads.list_leads(g.client_id, query)
     return _numbered_page(query, has_more, leads=instance(LeadResponse).dump(rows, many=True))
 
@@ -148,7 +141,7 @@ def list_leads(loaded: Loaded) -> Response:
 @tool(NamedLead, reads=True)
 def get_lead(loaded: Loaded) -> Response:
     """Get one lead with all its fields, by its `lead_id`."""
-    lead = leads.find(g.client_id, accepted(loaded)["lead_id"])
+    lead = leads.find(g.client_id, loaded.require_valid()["lead_id"])
     return success(lead=instance(LeadResponse).dump(lead))
 
 
@@ -157,7 +150,7 @@ def get_lead_history(loaded: Loaded) -> Response:
     """Get what happened to a lead, oldest first: when it was created and changed, and each meeting
     that was logged, moved, confirmed, held, missed or cancelled, with the values before and after.
     """
-    query = accepted(loaded)
+    query = loaded.require_valid()
     lead, limit = leads.find(g.client_id, query["lead_id"]), query["limit"]
     window = query | {"limit": limit + 1, "offset": query["page"] * limit}
     rows = timeline.list_activities(g.client_id, lead.id, window)
@@ -174,7 +167,7 @@ def list_meetings(loaded: Loaded) -> Response:
     """List the meetings of all leads, latest start first. Use it for questions about a period, a
     host or a status; for one lead, list_lead_meetings is shorter. Times are in UTC.
     """
-    query = accepted(loaded)
+    query = loaded.require_valid()
     return page("meetings", MeetingItem, query, *meetings.list_meetings(g.client_id, query))
 
 
@@ -183,7 +176,7 @@ def list_lead_meetings(loaded: Loaded) -> Response:
     """List the meetings of one lead, latest start first, with all fields. Use it to get the
     `meeting_id` of a meeting to change. Times are in UTC.
     """
-    query = accepted(loaded)
+    query = loaded.require_valid()
     found = meetings.list_of_lead(g.client_id, query["lead_id"], query)
     return page("meetings", MeetingItem, query, *found)
 
@@ -193,13 +186,13 @@ def get_meeting_stats(loaded: Loaded) -> Response:
     """Count the meetings of each status, and give the share of leads who showed up. Use it for
     numbers instead of counting the rows of list_meetings; it has the same filters.
     """
-    return stats(meetings.count_by_status(g.client_id, accepted(loaded)))
+    return stats(meetings.count_by_status(g.client_id, loaded.require_valid()))
 
 
 @tool(NumberedPage, reads=True)
 def list_meeting_types(loaded: Loaded) -> Response:
     """List the meeting types, oldest first. Use it to get a `meeting_type_id` for a new meeting."""
-    query = accepted(loaded)
+    query = loaded.require_valid()
     rows, first = meeting_types.list_all(g.client_id), query["page"] * query["limit"]
     end = first + query["limit"]
     shown = instance(MeetingTypeResponse).dump(rows[first:end], many=True)
@@ -224,7 +217,7 @@ def upsert_leads(loaded: Loaded) -> Response:
     """
     body = Rows(False, [loaded], {})
     if "leads" in loaded.valid:
-        body = Rows(True, load_array(ClosedLead, accepted(loaded)["leads"]), {})
+        body = Rows(True, load_array(ClosedLead, loaded.require_valid()["leads"]), {})
     results = leads.save(g.client_id, body.rows, frozenset({"email"}))
     return stored(body, results, "lead", LeadResponse, mark_existed)
 
@@ -270,7 +263,7 @@ def cancel_meeting(loaded: Loaded) -> Response:
     the lead did not come, use set_meeting_status with `no_show`. Without `confirm: true` the call
     only says what it would do.
     """
-    accepted(loaded)
+    loaded.require_valid()
     return _confirmed(
         loaded, lambda meeting_id, given: outcomes.cancel(g.client_id, meeting_id, given.valid)
     )
@@ -306,7 +299,7 @@ def set_meeting_status(loaded: Loaded) -> Response:
     `scheduled` to reopen one that was completed, missed or cancelled. A reopened meeting can then
     be confirmed, moved or cancelled. To cancel a meeting use cancel_meeting.
     """
-    given = accepted(loaded)
+    given = loaded.require_valid()
     meeting_id = given.pop("meeting_id")
     match given.pop("status"):
         case "confirmed":
@@ -326,5 +319,5 @@ def ingest_meeting_notes(loaded: Loaded) -> Response:
     `calendar_event_id` (its id here), by the booking system's ids, by its `meeting_url`, or by the
     lead's email. With `external_meeting_id` the same note can be sent again.
     """
-    result = notes.save(g.client_id, accepted(loaded))
+    result = notes.save(g.client_id, loaded.require_valid())
     return saved(result, "note", MeetingNoteResponse)
