@@ -36,7 +36,7 @@ NAMES = [field.name.upper() for field in fields(Settings)]
 GOOD = {
     "DATABASE_URL": "sqlite:////srv/x.db", "HOST": "::1", "PORT": "81", "WEB_CONCURRENCY": "3",
     "THREADS": "7", "LOG_LEVEL": "ERROR", "LOG_FORMAT": "json", "DB_POOL_SIZE": "5",
-    "DB_TIMEOUT_SECONDS": "9", "METRICS": "on", "PUBLIC_URL": "https://x.example",
+    "DB_TIMEOUT_SECONDS": "9", "METRICS": "on", "DESK": "off", "PUBLIC_URL": "https://x.example",
     "RECEIPT_DAYS": "4", "WEBHOOK_SENDER": "off", "WEBHOOK_ALLOW_NETWORKS": "10.0.0.0/8",
     "WEBHOOK_RETRY_SECONDS": "1,2", "DELIVERY_DAYS": "6", "TRUSTED_PROXIES": "::1,10.0.0.1",
     "KEEPALIVE_SECONDS": "8", "STATE_DIR": "/srv/x",
