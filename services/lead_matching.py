@@ -52,7 +52,7 @@ def _match(client_id: str, rows: list[MatchedRow]) -> list[Result]:
     if names:
         db.lock_names(names)
     changes = LeadChanges(client_id)
-    _ = changes.latest  # is read before new rows count as the latest
+    changes.read_latest()
     known = KnownLeads(_find_wanted(client_id, wanted, len(rows)))
     results = [
         candidate

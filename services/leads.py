@@ -124,7 +124,7 @@ def _save(client_id: str, rows: list[Loaded]) -> list[Result]:
         db.lock_names(names, shared=True)
     changes = LeadChanges(client_id)
     if any(loaded.valid.get("external_id") for loaded in rows):
-        _ = changes.latest  # is read before new rows count as the latest
+        changes.read_latest()
     candidates = [new_lead(client_id, loaded) for loaded in rows]
     stored = _insert_or_lock(client_id, [row for row in candidates if isinstance(row, Lead)])
     results = [

@@ -79,6 +79,10 @@ class ChangeSet:
         """The time of the latest change so far."""
         return self._stored.latest_change
 
+    def read_latest(self) -> None:
+        """Read the latest change now, before rows are inserted, which would count as the latest."""
+        _ = self.latest  # it is cached
+
     @property
     def subscriptions(self) -> list[Subscription]:
         """The client's webhooks: those that were committed before this transaction began."""
