@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(SETTINGS=settings, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # for callers of the test client
     app.url_map.merge_slashes = False  # a path with two slashes is unknown, not a redirect
-    # Flask asks of each function at every call whether it is a coroutine; that never changes.
+    # Flask checks at every call whether a function is a coroutine; the answer never changes.
     app.ensure_sync = cache(app.ensure_sync)  # type: ignore[method-assign]
     selection = app.extensions["database"] = database.Selection(own_database)
     app.before_request(partial(database.select, selection))

@@ -46,8 +46,9 @@ class Request(Schema):
         """Load an object; raises ValidationError with all faults and the valid fields.
 
         This visits only the given fields. `prepare` and `check` replace marshmallow's hooks, which
-        are not called. marshmallow's own `load` visits every field of the schema: a booking with 7
-        of 21 fields takes it 77 µs (here 34 µs), one with 20 fields 160 µs (here 110 µs).
+        are not called. marshmallow's own `load` visits every field of the schema. A booking with 7
+        of 21 fields takes 77 µs there and 34 µs here; one with 20 fields takes 160 µs there and 110
+        µs here.
         """
         if not isinstance(data, dict):
             raise ValidationError({SCHEMA: [self.error_messages["type"]]})
@@ -156,13 +157,13 @@ class ResponseSchema(Schema):
         """Return a row as a dict of its fields, or with `many` a list of such dicts.
 
         Stored values are valid, so this copies them unchanged; the JSON writer formats instants.
-        It takes 3 µs, marshmallow's own `dump` 12 µs.
+        This takes 3 µs, against 12 µs for marshmallow's own `dump`.
         """
         if many:
             return [self.dump(row) for row in obj]
         shown = dict(
             zip(self._names, self._read_columns(obj.__data__), strict=False)
-        )  # strict takes time
+        )  # strict=True takes time
         for name, compute in self._computed:
             shown[name] = compute(obj)
         return shown

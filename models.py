@@ -301,8 +301,8 @@ class ExternalEvent(Base):
 class Activity(Base):
     """One immutable line of a lead's history. The keys give the order of writing.
 
-    `meeting` is no foreign key: whenever a meeting is deleted, the database would look for rows
-    that refer to it, and the index for that would make every booking write a tenth more.
+    `meeting` is no foreign key. With one, the database would look for referring rows whenever a
+    meeting is deleted, and the index for that would make every booking write a tenth more.
     """
 
     id = BigAutoField()
@@ -344,7 +344,7 @@ class Feed(Table):
 
 
 class MeetingNote(Table):
-    """What a note-taking tool, or a person, wrote down about a meeting."""
+    """Notes that a note-taking tool, or a person, took about a meeting."""
 
     meeting_id: str
 

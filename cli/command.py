@@ -63,8 +63,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--json` to a command, and turn an error into one line and an exit status.
 
-    The command returns a result and a function that writes the result, or each row of it, as a
-    line for people; a third value is the exit status. One that has written its output returns None.
+    The command returns a result and a function that writes the result, or each row of it, as a line
+    for people; a third value is the exit status. A command that has already written its output
+    returns None.
     """
 
     @as_json

@@ -16,7 +16,7 @@ from services import clients, erasure
 @click.argument("lead_id", type=LEAD_ID)
 @command
 def erase_lead(client: str, lead_id: str) -> Any:
-    """Erase a lead of CLIENT (id or name) with everything stored about it, for ever."""
+    """Permanently erase a lead of CLIENT (id or name) with everything stored about it."""
     keep_days = current_app.config["SETTINGS"].receipt_days
     erased = erasure.erase(clients.find(client).id, lead_id, keep_days)
     return {"lead_id": lead_id, "erased": erased}, _erased_line

@@ -16,8 +16,9 @@ from services import deliveries, desk_sessions, erased_events, idempotency, rece
 def prune() -> Any:
     """Delete what is kept for a limited time; running servers also do so bit by bit.
 
-    RECEIPT_DAYS says how long receipts and the hashes of erased bookings are kept, DELIVERY_DAYS
-    how long deliveries are; idempotency keys are kept for a day, and sign-ins at the desk for half.
+    RECEIPT_DAYS says how long receipts and the hashes of erased bookings are kept, and
+    DELIVERY_DAYS how long deliveries are kept. Idempotency keys are kept for a day, and sign-ins at
+    the desk for half a day.
     """
     settings = current_app.config["SETTINGS"]
     deleted = {

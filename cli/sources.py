@@ -61,7 +61,7 @@ def rotate_source(source_id: str) -> Any:
 @click.argument("source_id", type=NAME)
 @command
 def delete_source(source_id: str) -> Any:
-    """Delete a source: its address is unknown at once, what arrived there is kept."""
+    """Delete a source: its address becomes unknown at once, and its receipts stay."""
     source = sources.find_of_any_client(source_id)
     sources.delete(source.client_id, source.id)
     return {"id": source.id, "name": source.name}, lambda row: f"Deleted {row['name']}."

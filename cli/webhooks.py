@@ -1,4 +1,4 @@
-"""The command `webhooks`: manages webhooks, sends what waits, shows how sending goes."""
+"""The command `webhooks`: manages webhooks, sends deliveries, and shows the state of sending."""
 
 import os
 import sys
@@ -62,7 +62,7 @@ def list_webhooks(client: str) -> Any:
 @click.argument("webhook_id", type=NAME)
 @command
 def delete_webhook(webhook_id: str) -> Any:
-    """Delete a webhook; what waits for it is not sent."""
+    """Delete a webhook; its waiting deliveries are not sent."""
     return _shown(webhooks.delete_by_id(webhook_id)), lambda row: f"Deleted {row['id']}."
 
 
@@ -74,7 +74,7 @@ def send(once: bool) -> None:
     The server runs this command beside it, unless WEBHOOK_SENDER is off.
     """
     if not once:
-        # The same program, without the code of the web: it needs less memory.
+        # The same program without the web code, which needs less memory.
         os.chdir(current_app.root_path)
         os.execv(sys.executable, SENDER)  # noqa: S606  (no argument comes from outside)
     settings = current_app.config["SETTINGS"]
@@ -90,7 +90,7 @@ def send(once: bool) -> None:
 @webhook_group.command("status")
 @command
 def show_status() -> Any:
-    """Show what waits, what was sent, and which senders live."""
+    """Count waiting and sent deliveries, and list the running senders."""
     return sending.status(), _status_lines
 
 

@@ -59,7 +59,8 @@ class Connection:
     def read(self, size: int) -> bytes:
         """Read what has arrived; b"" at the end, after an error and after the deadline.
 
-        Wait for the event loop even if bytes are here: else one fast caller starves the others.
+        Wait for the event loop even if bytes are here: otherwise one fast caller would starve the
+        others.
         """
         gevent.get_hub().wait(self.readable)
         if time.monotonic() > self.deadline:

@@ -89,9 +89,9 @@ def when_ready(server: Arbiter) -> None:
 
 
 def stop_supervisor_with(server: Arbiter) -> None:
-    """Let the supervisor of the sender stop when this process is told to, not only at its end.
+    """Forward signals to stop to the sender's supervisor, instead of stopping it at the end.
 
-    So the sender finishes what is under way at the same time as the workers do.
+    So the sender and the workers finish their work in progress at the same time.
     """
     master, supervisor = os.getpid(), int(os.environ.get(SUPERVISOR_VARIABLE, 0))
     if not supervisor:
@@ -109,14 +109,14 @@ def stop_supervisor_with(server: Arbiter) -> None:
 
 
 def post_worker_init(worker: GeventWorker) -> None:
-    """Begin to look for deliveries that no sender sends."""
+    """Start to watch for deliveries that no sender sends."""
     gevent.spawn(watch_deliveries)
 
 
 def watch_deliveries() -> None:
-    """Warn once a minute while deliveries wait and no sender lives; one worker does it for all.
+    """Warn once a minute while deliveries wait and no sender runs; one worker warns for all.
 
-    The lock belongs to the process that took it first, until it ends.
+    The first process to take the lock keeps it until the process ends.
     """
     while True:
         gevent.sleep(WATCH_SECONDS)

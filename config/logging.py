@@ -17,13 +17,13 @@ _HARMLESS = re.compile(rf"(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.ics)?\Z")
 _BEFORE_SECRETS = {"feeds", "hooks"}  # the part after one of these is a secret
 
 
-# A field's name that a caller made up is logged only if it is made of words, and no key.
+# Callers may invent names of fields. A name is logged only if it consists of words and is no key.
 _FIELD = re.compile(r"(?!nxr_)[A-Za-z]+(?:[_-][A-Za-z]+)*\Z")
 _MOST_FIELDS, _LONGEST_FIELD = 10, 40
 
 
 def list_fields(names: Iterable[Any]) -> str:
-    """Join the names of fields, at most ten; one that could be anything else is masked as `*`."""
+    """Join the names of fields, at most ten; a name that could be anything else becomes `*`."""
     shown = [
         name
         if isinstance(name, str) and len(name) <= _LONGEST_FIELD and _FIELD.match(name)

@@ -10,7 +10,7 @@ import sys
 
 from config.settings import ROOT, SettingsError, prepare_state_dir, read_settings
 
-SUPERVISOR_VARIABLE = "MEETINGS_SUPERVISOR_PID"  # tells gunicorn whom to stop together with it
+SUPERVISOR_VARIABLE = "MEETINGS_SUPERVISOR_PID"  # tells gunicorn which process to stop with itself
 
 
 def start_supervisor() -> int:

@@ -44,11 +44,11 @@ class Settings:
     metrics: bool = False  # whether GET /metrics is served
     desk: bool = True  # whether the pages at /desk are served
     public_url: str | None = None  # the URL of the service for booking systems
-    receipt_days: int = 30  # how long receipts are kept; 0 for ever
+    receipt_days: int = 30  # how long receipts are kept; 0 for no limit
     webhook_sender: bool = True  # whether the server runs `flask webhooks send` beside it
     webhook_allow_networks: tuple[Any, ...] = ()  # local networks that webhooks may reach
     webhook_retry_seconds: tuple[float, ...] = RETRY_SECONDS
-    delivery_days: int = 30  # how long deliveries are kept; 0 for ever
+    delivery_days: int = 30  # how long deliveries are kept; 0 for no limit
     trusted_proxies: tuple[Any, ...] = ()  # networks whose X-Forwarded-* headers count
     keepalive_seconds: float = 75.0  # for which an idle connection is kept
     state_dir: Path = ROOT / "var"  # for the files of this machine: the demo's key, the counts
@@ -88,7 +88,7 @@ def check_public_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port or an IPv6 address that cannot be
+    except ValueError:  # an impossible port or IPv6 address
         is_usable = False
     if url and not (is_usable and PLAIN_URL.fullmatch(url)):
         raise ValidationError("must be a URL such as https://meetings.example.com")
@@ -130,7 +130,7 @@ def read_webhook_settings(env: Env) -> dict[str, Any]:
 
 
 def _locate(database_url: str) -> str:
-    """Return a URL whose path, if it is that of a file, does not depend on the working directory.
+    """Return a URL whose file path, if any, does not depend on the working directory.
 
     A relative path is relative to the project.
     """

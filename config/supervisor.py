@@ -16,15 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SENDER = [sys.executable, "-m", "sender", "flask", "webhooks", "send"]
 SERVER_VARIABLE = "MEETINGS_SERVER_PID"  # tells the sender with whom to end
 POLL_SECONDS = 0.2
-FINISH_SECONDS = 20.0  # for the sender to finish what is under way
-# The pause before a start grows while the sender keeps dying soon after its start. The first one
-# lets a server that cannot start say why, without a sender that says the same.
+FINISH_SECONDS = 20.0  # for the sender to finish its tries in progress
+# The pause before a start grows while the sender keeps ending soon after its start. During the
+# first pause, a server that cannot start reports why and ends, so no sender reports the same.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 SOON_SECONDS = 10.0
 
 
 class Supervisor:
-    """Starts the sender, and starts it again when it ended, for as long as the server lives."""
+    """Starts the sender, and restarts it whenever it ends, as long as the server runs."""
 
     def __init__(self, server_pid: int) -> None:
         self.server_pid = server_pid
@@ -36,7 +36,7 @@ class Supervisor:
         self.is_stopping = True
 
     def is_needed(self) -> bool:
-        """Whether the server, this process's parent, still lives and nobody asked to stop."""
+        """Whether the server, this process's parent, still runs and no signal asked to stop."""
         return not self.is_stopping and os.getppid() == self.server_pid
 
     def run(self) -> None:
@@ -65,7 +65,7 @@ class Supervisor:
         return self.is_needed()
 
     def watch(self, sender: subprocess.Popen[bytes]) -> None:
-        """Wait for the end of the sender, which comes with the server's."""
+        """Wait until the sender ends; end the sender when the server ends."""
         while sender.poll() is None:
             if not self.is_needed():
                 finish(sender)
@@ -74,7 +74,7 @@ class Supervisor:
 
 
 def finish(sender: subprocess.Popen[bytes]) -> None:
-    """Let the sender finish what is under way, but not for longer than FINISH_SECONDS."""
+    """Let the sender finish its tries in progress, for at most FINISH_SECONDS."""
     sender.terminate()
     try:
         sender.wait(FINISH_SECONDS)
@@ -88,7 +88,7 @@ def main() -> None:
     supervisor = Supervisor(int(sys.argv[1]))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, supervisor.stop)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload is the server's affair
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # only the server reloads
     supervisor.run()
 
 

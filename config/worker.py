@@ -1,8 +1,8 @@
 """The gunicorn worker, on gevent: each connection has a greenlet that reads and answers requests.
 
-gunicorn parses requests and frames responses; gevent waits. This module calls the application only
-when the whole request has arrived, and sends the response in one piece afterwards. So a slow caller
-costs a buffer, but no place among the requests in progress.
+gunicorn parses requests and frames responses; gevent waits for the network. This module calls the
+application only when the whole request has arrived, and sends the response in one piece afterwards.
+So a slow caller costs a buffer, but does not count among the requests in progress.
 """
 
 import io
@@ -27,7 +27,7 @@ from config.refusals import Busy, refuse
 IDLE_SECONDS = 2.0  # for a connection without a request, once the worker stops
 ACCEPT_DELAY_SECONDS = 0.0001  # for each connection that the worker already has
 BODY_BYTES = 8 * 1024 * 1024  # a longer body is not read, because the application refuses it
-SMALL_CHUNKS, CHUNK_BYTES = 10_000, 64  # so many chunks of a body may be smaller than that
+SMALL_CHUNKS, CHUNK_BYTES = 10_000, 64  # at most so many chunks may be smaller
 TOO_BUSY = "The service is too busy just now. Please try again."
 
 
@@ -106,11 +106,12 @@ class GeventWorker(Worker):
             self.greenlets.join(timeout=0.1)
 
     def accept_forever(self, listener: Any) -> None:
-        """Accept connections, so that all workers have about as many.
+        """Accept connections so that all workers have about the same number.
 
         The kernel wakes every worker; the one with the fewest connections waits the shortest time.
-        One turn of a busy loop takes many milliseconds, so a worker accepts up to half of what
-        it has in one turn: in a burst, one by one would keep the last callers waiting.
+        One turn of a busy loop takes many milliseconds. So in one turn a worker accepts up to half
+        as many connections as it has: accepting a burst one by one would keep the last callers
+        waiting.
         """
         while True:
             self.greenlets.wait_available()
@@ -156,7 +157,7 @@ class GeventWorker(Worker):
             self.call_application(response, environ)
             keep = not response.should_close()
         except (errors.NoMoreData, StopIteration):
-            return False  # the caller hung up, or was late, before the head was whole
+            return False  # the caller hung up, or was late, before the head was complete
         except Exception as error:
             connection.response = [refuse(error, connection.head, self.log)]
             keep = False

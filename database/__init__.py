@@ -20,8 +20,8 @@ from database.sqlite import Sqlite
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# How often a transaction runs that loses a deadlock, cannot be serialized, or refers to a row that
-# was deleted after it was read.
+# How many times a transaction runs at most if it loses a deadlock, cannot be serialized, or refers
+# to a row that was deleted after the transaction read it.
 ATTEMPTS = 5
 # serialization_failure, deadlock_detected, foreign_key_violation
 RETRYABLE_SQLSTATES = {"40001", "40P01", "23503"}
@@ -95,7 +95,7 @@ def release() -> None:
 def is_unavailable(error: BaseException | None) -> bool:
     """Whether the database was unreachable, locked, full or shutting down, so that a retry helps.
 
-    An error that follows from another, such as a failed rollback, counts as the other.
+    An error that another error caused, such as a failed rollback, counts as that other error.
     """
     return any(
         isinstance(cause, PoolTimeout) or db.obj.is_temporary(cause) for cause in causes(error)

@@ -1,9 +1,9 @@
 """A pool of connections beneath a peewee database.
 
-Neither kept library fits. peewee's pool opens connections while it holds its lock: one server that
-does not answer keeps every caller from getting or returning a connection. psycopg's pool serves
-PostgreSQL alone and reconnects in the background, after growing pauses. This one is as small as it
-can be and uses peewee's public methods only.
+Neither maintained library fits. peewee's pool opens connections while it holds its lock: one server
+that does not answer keeps every caller from getting or returning a connection. psycopg's pool
+serves PostgreSQL alone and reconnects in the background, after growing pauses. This pool is small
+and uses only peewee's public methods.
 """
 
 import threading

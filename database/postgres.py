@@ -42,7 +42,7 @@ class PatientConnection(psycopg.Connection[Any]):
     """
 
     patience_seconds = 5.0
-    # SET statements that BEGIN carries, for what the session itself cannot be set to.
+    # SET statements that each BEGIN carries if the session itself cannot keep settings.
     transaction_settings = ""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -50,22 +50,22 @@ class PatientConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, timeout or self.patience_seconds)
         except psycopg.OperationalError:
-            # The server ends every exchange, also one that fails. While the exchange is active,
-            # the time-out ended it, and its answer may still come: this connection is of no use.
+            # The server ends every exchange, even a failed one. If the exchange is still active,
+            # the time-out ended it and the answer may still arrive, so the connection is unusable.
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.pgconn.finish()
             raise
 
 
 def set_local(settings: dict[str, str]) -> str:
-    """What a BEGIN carries to make settings for its transaction."""
+    """The statements after a BEGIN that set these settings for its transaction."""
     return "".join(f"; SET LOCAL {name} = '{value}'" for name, value in settings.items())
 
 
 class Postgres(Pool, PostgresqlDatabase):
     """PostgreSQL through psycopg 3."""
 
-    # A transaction that selects it has begun, and shows in `settled_before`.
+    # A transaction that selects this clock has begun, so `settled_before` sees the transaction.
     server_clock = fn.clock_timestamp()
 
     field_types = {**PostgresqlDatabase.field_types, "INSTANT": "TIMESTAMPTZ"}
@@ -85,10 +85,10 @@ class Postgres(Pool, PostgresqlDatabase):
     def open(self, name: str = APPLICATION_NAME) -> PatientConnection:
         """Open a connection: UTC session, bounded waits, durable commits, ids as text.
 
-        A pooler such as PgBouncer may give each transaction another session. It shows in the
-        session's process, which is not the one that the connection began with. Then each BEGIN
-        carries the settings, in the same message, and no statement is prepared. (PgBouncer keeps
-        the time zone and the application's name for each of its callers.)
+        A pooler such as PgBouncer may give each transaction another session. The process of the
+        session then differs from the process with which the connection began. In this case each
+        BEGIN carries the settings, in the same message, and no statement is prepared. (PgBouncer
+        keeps the time zone and the application's name for each of its callers.)
         """
         connection = PatientConnection.connect(
             self.database,
@@ -97,7 +97,7 @@ class Postgres(Pool, PostgresqlDatabase):
             client_encoding="utf8",
             application_name=name,
         )
-        # The server's own limits answer first and say why; this one is for a server that is silent.
+        # The server's own limits apply first and say why; this limit is for a silent server.
         connection.patience_seconds = self.timeout_seconds + 1
         wait = f"{round(self.timeout_seconds * 1000)}ms"
         settings = SETTINGS | dict.fromkeys(TIMEOUTS, wait)
@@ -116,7 +116,7 @@ class Postgres(Pool, PostgresqlDatabase):
         return connection
 
     def begin(self, isolation_level: str | None = None) -> None:
-        """Begin a transaction, with the settings that only it can have."""
+        """Begin a transaction, with the settings that the session cannot keep."""
         connection = self.connection()
         level = f" ISOLATION LEVEL {isolation_level}" if isolation_level else ""
         with driver_errors:
@@ -171,7 +171,7 @@ class Postgres(Pool, PostgresqlDatabase):
         return column, "= ANY(", values, f"::{kind}[])"
 
     def list_value(self, values: list[Any]) -> list[Any]:
-        """A list as a query takes it, as one value whatever its length."""
+        """A list in the form that a query takes: one value of any length."""
         return values
 
     def prepare_storage(self) -> None:
@@ -179,7 +179,7 @@ class Postgres(Pool, PostgresqlDatabase):
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Keep a second migration, perhaps on another machine, out until this one is done.
+        """Make a second migration, perhaps on another machine, wait until this one ends.
 
         A transaction on another connection holds the lock: one migration runs in several
         transactions. It has no snapshot, so no concurrent creation of an index waits for it.
@@ -259,7 +259,7 @@ class Postgres(Pool, PostgresqlDatabase):
         )
 
     def discard_log(self) -> None:
-        """Nothing to do: the server's log of changes is for the server."""
+        """Nothing to do: the server manages its own write-ahead log."""
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -277,12 +277,13 @@ class Postgres(Pool, PostgresqlDatabase):
         return at
 
     def settled_before(self) -> datetime:
-        """The instant before which every change that will ever appear is visible already.
+        """The instant before which all changes are visible: no earlier one can still appear.
 
-        Transactions may commit in another order than that of the times they wrote. A reader that
-        went on from the latest time it saw would skip a change that had not committed yet. But the
-        times of changes are later than the beginning of their transaction (`ChangeSet.time_of`), so
-        everything older than the oldest transaction in progress is settled.
+        Transactions may commit in another order than the order of the times they wrote. A reader
+        that went on from the latest time it saw would skip a change that had not committed yet. But
+        the times of changes are later than the beginning of their transaction
+        (`ChangeSet.time_of`), so everything older than the oldest transaction in progress is
+        settled.
         """
         [(settled_before,)] = self.fetch(
             "SELECT least(min(xact_start), statement_timestamp()) FROM pg_stat_activity"

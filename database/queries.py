@@ -75,7 +75,7 @@ def locking(query: Any, model: type[Model] | None = None, to_delete: bool = Fals
 
 
 def claimed(query: Any) -> Any:
-    """The query of a queue's rows to take, which leaves out those that others are taking."""
+    """The query for the rows to take from a queue, without those that others are taking."""
     queue_lock = selected.get().database.queue_lock
     return query.for_update(queue_lock) if queue_lock else query
 
@@ -241,7 +241,7 @@ def rows_of(query: Any) -> list[Any]:
 
 
 class RowWriter:
-    """Writes columns of model instances, of any number of them with one statement."""
+    """Writes columns of any number of model instances with one statement."""
 
     def __init__(self, model: type[Model], columns: list[Field]) -> None:
         self.table = model._meta.table_name
@@ -290,7 +290,7 @@ class Insert(RowWriter):
 
 
 class Update(RowWriter):
-    """An UPDATE of whole rows, but for the columns that stay as they were, by their keys."""
+    """An UPDATE of whole rows by their keys, except the columns that stay as they were."""
 
     def __init__(
         self, model: type[Model], fixed: set[str], names: tuple[str, ...] = ("id", "client")

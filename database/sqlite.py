@@ -56,17 +56,17 @@ class Sqlite(Pool, SqliteDatabase):
     """SQLite through Python's own driver."""
 
     field_types = {**SqliteDatabase.field_types, "INSTANT": "TEXT"}
-    native_types: frozenset[str] = frozenset()  # whose values come back as they are in Python
+    native_types: frozenset[str] = frozenset()  # no column type comes back as its Python type
     row_lock = queue_lock = deletion_lock = None  # the write transaction is the lock
-    # There is none: writers take turns, so times and commits have one order.
+    # No clock of a server: writers take turns, so times and commits have the same order.
     server_clock = Value(None)
     may_come_back = False  # a file that cannot be opened now will not open later
 
     def __init__(self, path: str, pool_size: int, timeout_seconds: float) -> None:
         self._writer = FifoSemaphore(1)
-        # Of the connections that are opened from now on.
+        # The pragmas of the connections that are opened from now on.
         self.connection_pragmas: dict[str, Any] = PRAGMAS
-        self._begin_by = 0.0  # until when the writer of this process waits for those of others
+        self._begin_by = 0.0  # when this process's writer stops waiting for those of others
         self._long_at = 0.0  # the CPU time at which the running query counts as long; 0 for never
         super().__init__(
             path, lock_type="IMMEDIATE", pool_size=pool_size, timeout_seconds=timeout_seconds
@@ -213,7 +213,7 @@ class Sqlite(Pool, SqliteDatabase):
         return column, "IN (SELECT value FROM json_each(", values, "))"
 
     def list_value(self, values: list[Any]) -> str:
-        """A list as a query takes it, as one value whatever its length."""
+        """A list in the form that a query takes: one value of any length."""
         return json.dumps(values)
 
     def prepare_storage(self) -> None:
@@ -229,7 +229,7 @@ class Sqlite(Pool, SqliteDatabase):
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Keep a second migration out; SQLite has one writer anyway."""
+        """Make a second migration wait; SQLite has one writer anyway."""
         yield
 
     def build_index(self, name: str, columns: str, unique: bool = False) -> None:
@@ -337,7 +337,7 @@ class Sqlite(Pool, SqliteDatabase):
 
         The copy goes in steps (https://www.sqlite.org/backup.html). After another process has
         written, a step would begin the whole copy anew and never end under load. The read
-        transaction around all steps prevents that; in WAL mode nobody waits for it.
+        transaction around all steps prevents that; in WAL mode no other caller waits for it.
         """
         source = f"{Path(self.database).absolute().as_uri()}?mode=rw"  # else it would be created
         with (

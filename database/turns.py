@@ -8,13 +8,13 @@ from database.pool import FifoSemaphore
 
 
 class TurnTimeout(Exception):
-    """The callers before did not finish in time."""
+    """The earlier callers did not finish in time."""
 
 
 class Turns:
-    """Lets one caller at a time in for each name; the others wait, in order, without a connection.
+    """Lets in one caller at a time for each name; others wait in order, without a connection.
 
-    A process that ends takes its turns with it.
+    When a process ends, its turns end too.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Turns:
 
     @contextmanager
     def wait(self, name: Hashable, timeout_seconds: float) -> Iterator[bool]:
-        """Run the block after the callers before; raises TurnTimeout if they take too long.
+        """Run the block after the earlier callers; raises TurnTimeout if they take too long.
 
         Yields whether there were any.
         """

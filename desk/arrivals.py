@@ -1,4 +1,4 @@
-"""Arrivals: what came from booking systems, first what needs a person, and processing it again."""
+"""Arrivals: list what booking systems sent, first what needs a person; process it again."""
 
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from services import intake, receipts, sources
 
 @desk.get("/arrivals")
 def list_arrivals() -> Any:
-    """List the receipts to settle, then all."""
+    """List the receipts that need a person, then all receipts."""
     names = ("cursor", "outcome", "source_id", "lead_email")
     form = Form("filters", {n: request.args[n] for n in names if n in request.args})
     rows: list[Any] = []
@@ -59,7 +59,7 @@ def _arrival_page(receipt_id: str, form: Form) -> Any:
 
 @desk.get("/arrivals/<uuid:receipt_id>/<any(retry, resolve):change>")
 def show_changed_arrival(receipt_id: UUID, change: str) -> Any:
-    """Lead to the receipt: the address of a form, opened like a page."""
+    """Redirect to the receipt if a browser opens the form's address as a page."""
     return go_to("desk.show_arrival", receipt_id=receipt_id)
 
 

@@ -1,6 +1,7 @@
-"""The blueprint of the desk: who may do what, the headers of its pages, and its error pages.
+"""The desk's blueprint: authorization, the headers of its pages, and its error pages.
 
-It is apart from `desk/__init__.py`, which imports the modules that add pages to it.
+This module is separate from `desk/__init__.py`, which imports the modules that add pages to the
+blueprint.
 """
 
 from typing import Any
@@ -35,7 +36,7 @@ COOKIE = "desk_session"
 
 
 class OtherSite(ServiceError):
-    """A form was sent from a page of another site, or of nobody knows which."""
+    """A form was sent from a page of another or an unknown site."""
 
     status, code, title = 403, "other_site", "Refused"
 
@@ -44,7 +45,7 @@ class OtherSite(ServiceError):
 
 
 class OtherClient(ServiceError):
-    """A form belongs to a page of another client: two tabs, two keys."""
+    """The page of a form belongs to another client, signed in for in another tab."""
 
     status, code, title = 409, "other_client", "Another key is signed in now"
 
@@ -112,7 +113,7 @@ def _is_from_this_site() -> bool:
 
 
 def _ask_to_sign_in(is_post: bool) -> Any:
-    """Lead to the sign-in, and from there to the page that was asked for.
+    """Redirect to the sign-in, and from there to the requested page.
 
     A browser that follows a link of another site does not send the cookie. The page then loads
     itself once more, and this time the request comes from this site.

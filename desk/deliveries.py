@@ -1,4 +1,4 @@
-"""Deliveries: what was sent to webhooks, first what failed, and sending it again."""
+"""Deliveries: list what was sent to webhooks, failures first; send it again."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -66,7 +66,7 @@ def show_delivery(webhook_id: UUID, delivery_id: UUID) -> Any:
 
 @desk.get("/deliveries/<uuid:webhook_id>/<uuid:delivery_id>/redeliver")
 def show_redelivered(webhook_id: UUID, delivery_id: UUID) -> Any:
-    """Lead to the delivery: the address of a form, opened like a page."""
+    """Redirect to the delivery if a browser opens the form's address as a page."""
     return go_to("desk.show_delivery", webhook_id=webhook_id, delivery_id=delivery_id)
 
 

@@ -25,7 +25,7 @@ class Day(fields.InputField, Date):
 class MeetingList(MeetingsQuery):
     """The parameters of GET /meetings; days besides, read in a zone, and a lead to search.
 
-    The zone is part of the address, so that it shows everybody the same meetings.
+    The zone is part of the address, so the address shows every reader the same meetings.
     """
 
     first_day = Day()

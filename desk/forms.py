@@ -112,12 +112,12 @@ def once(act: Callable[[], tuple[dict[str, Any], str]]) -> str:
 
 
 def go_to(endpoint: str, **values: Any) -> Any:
-    """Lead to a page after a form was carried out, so that reloading does not send it again."""
+    """Redirect to a page after a form was carried out; reloading does not send it again."""
     return redirect(url_for(endpoint, **values), 303)
 
 
 def go_back(done: str, meeting_id: str) -> Any:
-    """Lead to the page that a form names, which then says what was done to a meeting."""
+    """Redirect to the page that a form names; it then says what was done to a meeting."""
     back = safe_address(request.form.get("back"))
     sign = "&" if "?" in back else "?"
     return redirect(f"{back}{sign}done={done}&about={meeting_id}", 303)

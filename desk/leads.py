@@ -75,7 +75,7 @@ def _lead_page(lead_id: str, form: Form) -> Any:
 
 @desk.get("/leads/<uuid:lead_id>/<any(change, erase):change>")
 def show_changed_lead(lead_id: UUID, change: str) -> Any:
-    """Lead to the lead: the address of a form, opened like a page."""
+    """Redirect to the lead if a browser opens the form's address as a page."""
     return go_to("desk.show_lead", lead_id=lead_id)
 
 

@@ -17,7 +17,7 @@ from schemas import Notes, Reason, ReasonAndNotes, RescheduleRequest
 from services import deliveries, leads, meetings, notes, outcomes, receipts, users
 
 LEADS_TO_CHOOSE = 10
-# Where a word of a form's address leads: what the page says then.
+# The last word of a form's address, and what the page says after the form.
 DONE = {
     "confirm": "confirmed",
     "cancel": "cancelled",
@@ -98,7 +98,7 @@ def _meeting_page(meeting_id: str, form: Form) -> Any:
 
 @desk.get(f"/meetings/<uuid:meeting_id>/<any({CHANGES}):change>")
 def show_changed_meeting(meeting_id: UUID, change: str) -> Any:
-    """Lead to the meeting: the address of a form, opened like a page."""
+    """Redirect to the meeting if a browser opens the form's address as a page."""
     return go_to("desk.show_meeting", meeting_id=meeting_id)
 
 

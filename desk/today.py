@@ -38,5 +38,5 @@ def _done() -> Any:
 
 @desk.get("/")
 def show_today_without_slash() -> Any:
-    """Lead to the address without a slash."""
+    """Redirect to the address without a slash."""
     return redirect(url_for("desk.show_today"))

@@ -1,6 +1,7 @@
 """The blueprint of the API, and its authentication.
 
-It is apart from `routes/__init__.py`, which imports the modules that add routes to it.
+This module is separate from `routes/__init__.py`, which imports the modules that add routes to the
+blueprint.
 """
 
 from flask import Blueprint, g, request

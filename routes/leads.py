@@ -96,7 +96,7 @@ def update_lead(lead_id: UUID) -> Response:
 @api.delete("/leads/<uuid:lead_id>")
 @answers(200, LeadErased, query=Query, raises=(LeadNotFound,))
 def erase_lead(lead_id: UUID) -> Response:
-    """Erase a lead with everything that is stored about it, for ever.
+    """Permanently erase a lead with everything that is stored about it.
 
     Its meetings, notes, history and receipts are deleted in one transaction, with its feeds and the
     stored responses about it. Its external ids are free again, but webhooks of its bookings are

@@ -32,7 +32,7 @@ def readyz() -> Response:
 
 
 def get_root() -> Any:
-    """Lead a browser to the first page that is on; the address is relative, for path prefixes."""
+    """Redirect to the first page that is on; the address is relative, for path prefixes."""
     load_query(Query)
     return redirect(next(iter(pages_on(current_app)), "healthz"))
 

@@ -29,7 +29,7 @@ IDLE_SECONDS = 4.0  # for which a connection is kept; many servers keep theirs f
 IDLE_CONNECTIONS = 8  # to one receiver
 
 LATE = f"No answer within {TOTAL_SECONDS:.0f} seconds."
-# What a server's end of a kept connection looks like to a client that uses it once more.
+# The errors of a request on a kept connection that the server has closed meanwhile.
 HUNG_UP = (ConnectionError, HTTPException)
 
 Connection = HTTPConnection | HTTPSConnection
@@ -96,9 +96,9 @@ class Client:
                 exchange.connection.close()
 
     def abort_late(self) -> None:
-        """End the tries whose time is over, also of receivers that send byte after byte.
+        """End the tries whose time is over, even if the receiver still sends byte after byte.
 
-        A time-out of the socket would begin anew with every byte.
+        The time-out of a socket would start again with every byte.
         """
         now = time.monotonic()
         with self._lock:
@@ -110,7 +110,7 @@ class Client:
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close_idle(self, everything: bool = False) -> None:
-        """Close the connections that nobody used for a while."""
+        """Close the connections that were not used for a while."""
         oldest = time.monotonic() - IDLE_SECONDS
         with self._lock:
             for route, kept in list(self._idle.items()):

@@ -65,7 +65,7 @@ class SendingLoop:
         self._stopping.set()
 
     def run(self, once: bool = False, is_needed: Callable[[], bool] = lambda: True) -> None:
-        """Send until `stop`, until nothing is due (`once`), or until it is not needed any more."""
+        """Send until `stop`, until nothing is due (`once`), or until the sender is not needed."""
         while not self._stopping.is_set() and is_needed():
             self._gather()
             is_idle = self._round_or_pause()

@@ -1,6 +1,6 @@
 """The results of tries: the log, the schedule of the next try, and webhooks that are disabled.
 
-A result names the lease under which it was tried. If that expired and another sender has the
+A result names the lease under which it was tried. If that lease expired and another sender has the
 delivery by now, the result is dropped.
 """
 

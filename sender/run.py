@@ -27,7 +27,7 @@ def run(allowed: Networks, retry_seconds: tuple[float, ...], keep_days: int, onc
         return
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sender.stop())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload is the server's affair
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # only the server reloads
     log.info("The sender of webhooks starts.")
     sender.run(is_needed=_server_lives())
     log.info("The sender of webhooks ends.")

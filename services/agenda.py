@@ -13,7 +13,7 @@ UNDECIDED = frozenset(BOOKING_STATUSES)
 
 
 class Agenda(NamedTuple):
-    """Meetings, each with its lead, and whether there are more of a kind."""
+    """Meetings of each kind, with their leads, and whether there are more of that kind."""
 
     open: list[Meeting]
     has_more_open: bool

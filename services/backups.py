@@ -14,10 +14,10 @@ from services.errors import BackupRefused, Unavailable
 def back_up(file: Path) -> dict[str, Any]:
     """Copy the database to a new file; returns `{"file", "bytes"}`.
 
-    The file appears when it is complete and on disk, not before: a crash leaves at most a hidden
-    `.part` next to it. Raises BackupRefused if the file exists (it may be the last good backup), if
-    it cannot be made, if the database is not migrated and so perhaps not the one that is meant, or
-    on PostgreSQL, naming the command to run instead.
+    The file appears once it is complete and on disk: a crash leaves at most a hidden `.part` file
+    next to it. Raises BackupRefused if the file exists (it may be the last good backup) or cannot
+    be made, or if the database is not migrated, as it may be the wrong one. On PostgreSQL the error
+    names the command to run instead.
     """
     file = file.absolute()
     command = db.dump_command(file)

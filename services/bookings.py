@@ -36,13 +36,13 @@ insert_meetings = Insert(Meeting)
 
 
 def log(client_id: str, rows: list[Loaded]) -> list[Result]:
-    """Log bookings as meetings of their leads, or update the meetings they were logged as before.
+    """Log bookings as meetings of their leads, or update the meetings that they became earlier.
 
-    Each booking holds the fields given, None for those to be set to their default, and UTC instants
-    for times. The result of each, as if it came alone, is its meeting or the error that refused it:
-    InvalidRequest, LeadNotFound or ExternalEventConflict. With `create_lead`, a booking whose email
-    no lead has creates the lead. With an `outcome` (`outcomes.Outcome`), the meeting then goes
-    through that transition, or the result is InvalidTransition.
+    Each booking holds the fields given, with UTC instants for times. None sets a field to its
+    default. The result of each booking, as if it came alone, is its meeting or the error that
+    refused it: InvalidRequest, LeadNotFound or ExternalEventConflict. With `create_lead`, a booking
+    whose email no lead has creates the lead. With an `outcome` (`outcomes.Outcome`), the meeting
+    then goes through that transition, or the result is InvalidTransition.
 
     A transaction logs up to 500 bookings, also those of concurrent requests. A process killed
     half-way leaves whole meetings, and the same bookings sent again complete them.
@@ -104,7 +104,7 @@ class Booking:
         return meetings.unknown_names(*named, meeting, may_be_inactive=is_replay) | self.wrong
 
     def names_lead_of(self, meeting: Meeting) -> bool:
-        """Whether it names the meeting's lead: by id, or by an email that does or did."""
+        """Whether it names the meeting's lead: by id, or by a present or past email."""
         lead_id = self.given.get("lead_id")
         if lead_id is not None:
             return bool(lead_id == meeting.lead_id)
@@ -276,8 +276,8 @@ class Batch:
         owner_ids = [self.owners.get(pair) for pair in booking.pairs]
         owner_id = next(filter(None, reversed(owner_ids)), None)
         meeting = self.meetings[owner_id] if owner_id else None
-        # A late retry of a booking that has another id by now changes nothing, nor does an event
-        # that the booking system reported before the latest one.
+        # Two things change nothing: a late retry of a booking that has another id by now, and an
+        # event that the booking system reported before the latest one.
         is_late = (
             meeting is not None
             and owner_ids[-1] is not None

@@ -89,7 +89,7 @@ def _event(meeting: Meeting) -> Event:
 
 
 def _add_time(event: Event, name: str, at: datetime, zone: str) -> None:
-    """Add a time in the meeting's zone, or in UTC if the zone's clock shows it a second time.
+    """Add a time in the meeting's zone, or in UTC if the zone's clock shows the time again.
 
     RFC 5545 (section 3.3.5) reads a wall-clock time that occurs twice as the first of the two.
     """

@@ -75,7 +75,7 @@ def find_key(api_key: str | None) -> ApiKey:
 
 
 def has_expired(last_day: str | None) -> bool:
-    """Return whether the last day on which a key is valid, if it has one, is past."""
+    """Return whether a key has expired: whether its last valid day, if any, is past."""
     return last_day is not None and last_day < _today()
 
 
@@ -107,10 +107,10 @@ _noted: dict[str, tuple[str, float]] = {}
 
 
 def _note_use(key_hash: str, today: str) -> None:
-    """Store that a key is used today: one write for each key and day, and no request waits for it.
+    """Store that a key is used today: one write per key and day, for which no request waits.
 
-    The look-up of the key has told that its last use is of another day. Until the write is done,
-    other requests with the key start none.
+    The look-up of the key has shown that its last use was on another day. Until the write ends,
+    other requests with the key start no second write.
     """
     day, at = _noted.get(key_hash, ("", 0.0))
     if day != today or time.monotonic() - at > NOTE_AGAIN_SECONDS:
@@ -119,7 +119,7 @@ def _note_use(key_hash: str, today: str) -> None:
 
 
 def _store_use(key_hash: str, today: str) -> None:
-    # A database that is locked or read-only must not keep anybody from reading.
+    # A locked or read-only database must not prevent reads.
     with suppress(PeeweeException, PoolTimeout):
         _write_use(key_hash, today)
 

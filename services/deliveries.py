@@ -164,9 +164,10 @@ def _end_some(webhook_id: str, reason: str, with_tests: bool) -> int:
 
 
 def prune(days: int) -> dict[str, int]:
-    """Delete all deliveries older than some days, unless they wait; 0 keeps them for ever.
+    """Delete all deliveries older than some days, unless they wait; 0 keeps them forever.
 
-    Returns `{"deliveries", "events", "webhooks"}`, the last those that were deleted before.
+    Returns `{"deliveries", "events", "webhooks"}`, where `webhooks` counts the rows of webhooks
+    deleted earlier.
     """
     pruned = {"deliveries": 0, "events": 0, "webhooks": 0}
     if days:
@@ -194,7 +195,7 @@ def _prune_parts(before: datetime) -> Iterator[tuple[str, int]]:
 
 
 def _prune_deliveries(before: datetime, after: int) -> tuple[int, int | None]:
-    """Delete old ones of the next deliveries; returns how many, and where to go on."""
+    """Delete the old ones among the next deliveries; returns how many, and where to continue."""
     number = Delivery.number
     columns = number, Delivery.status, Delivery.created_at
     rows = rows_of(Delivery.select(*columns).where(number > after).order_by(number).limit(BATCH))
@@ -205,7 +206,7 @@ def _prune_deliveries(before: datetime, after: int) -> tuple[int, int | None]:
 
 
 def _prune_events(before: datetime, after: int) -> tuple[int, int | None]:
-    """Delete old ones of the next events that no delivery needs; returns the same."""
+    """Delete the old ones among the next events that no delivery needs; returns the same."""
     sequence = Event.sequence
     columns = sequence, Event.created_at
     rows = rows_of(Event.select(*columns).where(sequence > after).order_by(sequence).limit(BATCH))

@@ -33,7 +33,7 @@ def hash_pair(client_id: str, pair: Pair) -> str:
 
 
 def add(client_id: str, pairs: Iterable[Pair], expires_at: datetime | None) -> None:
-    """Keep the hashes of pairs until a time, or for ever."""
+    """Keep the hashes of pairs until a time, or forever."""
     hashes = sorted({hash_pair(client_id, pair) for pair in pairs})
     rows = [
         ErasedEvent.of({"client": client_id, "pair_hash": it, "expires_at": expires_at})
@@ -43,7 +43,7 @@ def add(client_id: str, pairs: Iterable[Pair], expires_at: datetime | None) -> N
 
 
 def expiry(keep_days: int) -> datetime | None:
-    """Return until when the hash of a pair that is erased now is kept; None is for ever."""
+    """Return until when the hash of a pair erased now is kept; None means forever."""
     return utc_now() + timedelta(days=keep_days) if keep_days else None
 
 

@@ -1,4 +1,4 @@
-"""Erasure: deleting everything that is stored about a lead, for ever.
+"""Erasure: permanently deleting everything that is stored about a lead.
 
 The order of locks is that of bookings: pairs are claimed before meetings are locked, and leads
 are locked last. A booking that arrives meanwhile either commits first, and its meeting is erased
@@ -106,7 +106,7 @@ STEPS: tuple[Step, ...] = (
 def erase(client_id: str, lead_id: str, keep_days: int) -> dict[str, int]:
     """Erase a lead with all that is stored about it; returns how many rows of each kind.
 
-    The hashes of its pairs are kept for the days given, 0 for ever: see `erased_events`. Raises
+    The hashes of its pairs are kept for the days given, with 0 forever: see `erased_events`. Raises
     LeadNotFound.
     """
     counts = _erase(client_id, lead_id, keep_days)

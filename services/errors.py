@@ -188,7 +188,7 @@ class TooManyWebhooks(ServiceError):
     status, code, title = 409, "too_many_webhooks", "Too many webhooks"
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"You have {most} webhooks, the most there may be. Delete one first.")
+        super().__init__(f"You already have {most} webhooks, the maximum. Delete one first.")
 
 
 class IdempotencyKeyReused(ServiceError):

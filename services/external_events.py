@@ -124,7 +124,7 @@ def find_meeting_id(client_id: str, given: dict[str, Any]) -> str:
 def claim(
     client_id: str, pairs: Mapping[Pair, str], stamps: Mapping[Pair, str] | None = None
 ) -> int:
-    """Make each pair that is free name the meeting given; returns how many were free.
+    """Make each free pair name the meeting given; returns how many were free.
 
     `stamps` has the stamps of the bookings that are logged with the pairs.
 

@@ -88,8 +88,8 @@ def answer_once(request: KeyedRequest, answer: Callable[[], KeptAnswer]) -> Kept
     """Return the stored response to a request, or carry the request out and store its response.
 
     `answer` carries it out and may run several times, each in a transaction of its own; its errors
-    are raised and nothing is stored. Raises IdempotencyKeyReused; IdempotencyKeyInProgress after
-    waiting for the first request in vain.
+    are raised and nothing is stored. Raises IdempotencyKeyReused; IdempotencyKeyInProgress if the
+    first request does not end in time.
     """
     prune_if_due(request.client_id)
     name = db.obj, request.client_id, request.key

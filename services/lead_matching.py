@@ -113,7 +113,7 @@ class KnownLeads:
         self.add(after)
 
     def find(self, keys: list[MatchKey]) -> Lead | None:
-        """Return the lead that the first key names that names any: the one updated last."""
+        """Return the lead of the first key that names one: of several, the one updated last."""
         for key in keys:
             if leads := self._by_key[key].values():
                 return max(leads, key=lambda lead: (lead.updated_at, lead.created_at, lead.id))

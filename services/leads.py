@@ -221,8 +221,8 @@ def list_leads(client_id: str, query: dict[str, Any]) -> tuple[list[Lead], bool]
 def stream(client_id: str, query: dict[str, Any]) -> Iterator[Lead]:
     """Yield the client's leads that pass the filters of `list_leads`, of one snapshot.
 
-    The lead updated last comes last: imported in this order, of several leads with one email the
-    same one is chosen again.
+    The lead updated last comes last. So after an import in this order, an email that several leads
+    share names the same lead.
     """
     rows = filtered(client_id, query)
     ordered = rows.order_by(Lead.updated_at, Lead.created_at, Lead.id)

@@ -83,8 +83,8 @@ def find_locked(client_id: str, meeting_id: str) -> Meeting:
 def add_host_and_type(client_id: str, locked: list[Meeting], known: dict[str, Any]) -> None:
     """Give locked meetings their hosts and types; `known` has some of these by id.
 
-    They are read after the lock. Joined to the locking query they could be those of an older
-    version: having waited for the lock, PostgreSQL reads the meeting again, but not what is joined.
+    They are read after the lock. Joined to the locking query, they could be out of date: after
+    waiting for the lock, PostgreSQL reads the meeting again, but not the joined rows.
     """
     for name, find_all in (("host", users.find_by_id), ("meeting_type", meeting_types.find_all)):
         ids = {meeting.__data__[name] for meeting in locked} - {None} - known.keys()
@@ -100,7 +100,7 @@ def add_host_and_type(client_id: str, locked: list[Meeting], known: dict[str, An
 def defaults_for(lead: Lead) -> dict[str, Any]:
     """The columns that a booking sets and a replay changes, each with its default for a lead.
 
-    Times, host, type and status aside, this is the one list of them.
+    This is the only list of them, apart from times, host, type and status.
     """
     return {
         "title": None,
@@ -285,16 +285,17 @@ FILTERS: dict[str, Callable[[Any, Any], Any]] = {
         Meeting.external_calendar_provider == value
     ),
     "external_event_id": _is_external_event,
-    # COALESCE hides the column's statistics: with them PostgreSQL expects to find few meetings, and
-    # so reads and sorts all instead of reading them in order up to the first that is found.
+    # COALESCE hides the column's statistics. With them, PostgreSQL would expect to find few
+    # meetings, and would read and sort all of them instead of reading in order up to the first
+    # match.
     "meeting_url": lambda client_id, value: fn.COALESCE(Meeting.meeting_url, "") == value,
     "starts_after": lambda client_id, value: Meeting.starts_at >= value,
     "starts_before": lambda client_id, value: Meeting.starts_at < value,
     "updated_after": lambda client_id, value: Meeting.updated_at >= value,
     "settled_before": lambda client_id, value: Meeting.updated_at < value,
 }
-# These filters leave few of a client's meetings, so the meetings are found by them, whatever the
-# others are. A host may hold most of the meetings.
+# These filters leave few of a client's meetings, so queries find the meetings by these, whatever
+# the other filters are. A host may hold most of the meetings.
 SELECTIVE = {"lead_id", "lead_email", "external_event_id"}
 ORDERS = {
     "starts_at": (Meeting.starts_at, False),
@@ -307,8 +308,9 @@ def list_meetings(client_id: str, query: dict[str, Any]) -> tuple[list[Meeting],
     """Return a page of the client's meetings, and the key to go on from if there are more.
 
     `query` has `order` and `limit`, and perhaps `cursor` (the key of the last row seen), `status`
-    (as shown) and the filters above. In the order of `updated_at` it shows no change that one in
-    progress could still precede, so a caller that reads on from the last row misses none.
+    (as shown) and the filters above. In the order of `updated_at`, the page ends before any change
+    that a transaction in progress could still precede. So a caller that continues from the last row
+    misses no change.
     """
     order, limit = query["order"], query["limit"]
     values = _filter_values(query)

@@ -31,9 +31,10 @@ def upgrade() -> list[str]:
 
 
 def _apply(runner: Runner, name: str) -> None:
-    """Apply a migration; again from its start if a lock on a table does not come free at once.
+    """Apply a migration, again from its start if a lock on a table is not free at once.
 
-    A writer that comes meanwhile waits behind the migration, and would wait for as long as it does.
+    A writer that arrives meanwhile queues behind the migration, and would wait as long as the
+    migration does.
     """
     while True:
         try:

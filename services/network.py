@@ -113,7 +113,8 @@ def parse(url: str) -> Target:
 def check(url: str, allowed: Networks) -> Target:
     """Resolve the host of a URL and check every address; raises AddressRefused.
 
-    `http` is for networks that the setting allows: elsewhere anybody on the way could read it.
+    `http` is for networks that the setting allows: elsewhere, others on the way could read the
+    delivery.
     """
     target = parse(url)
     addresses = resolve(target.host, target.port)

@@ -1,7 +1,8 @@
 """The outbox: the events of a change, stored in its transaction together with their deliveries.
 
-A commit makes both durable, a rollback leaves neither, so nothing is lost and nothing invented.
-The state is stored as it was after the change: a meeting that changes thrice reports three states.
+A commit makes both durable, and a rollback leaves neither. So no event is lost, and no event
+reports a change that was undone. The state is stored as it was after the change: a meeting that
+changes three times reports three states.
 """
 
 from datetime import datetime
@@ -73,7 +74,7 @@ def latest_note(client_id: Any, meeting_id: Any) -> Any:
 def publish(
     client_id: str, subscriptions: list[Subscription], activities: list[Activity]
 ) -> list[Event]:
-    """Store the events of activities for those who want them; call it after the rows are written.
+    """Store the events of activities for the webhooks that want them; call this after the writes.
 
     An activity's related rows are the state to report. A row that it lacks is read as it is now.
     """

@@ -98,7 +98,7 @@ REOPEN = Transition(
     "meeting_reopened",
     lambda given, now: {**NO_OUTCOME, "status": "scheduled", "confirmed_by_lead": False},
 )
-# A booking system takes its no-show back; the service may know better by now.
+# A booking system undoes its no-show; the service may have a later outcome by now.
 UNDO_NO_SHOW = replace(
     REOPEN,
     begins_in=frozenset({"no_show"}),
@@ -181,7 +181,7 @@ def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: G
 
 
 def decide(outcome: Outcome, meeting: Meeting, changes: ChangeSet) -> Result:
-    """Add what a transition changes about a meeting, which is locked or new, to the changes.
+    """Add to the changes what a transition changes about a meeting, which is locked or new.
 
     The result is the meeting as it is then, or InvalidTransition.
     """
@@ -221,10 +221,10 @@ def _described(meeting: Meeting) -> dict[str, Any]:
 def reschedule(client_id: str, meeting_id: str, move: Loaded) -> RowResult:
     """Move a meeting to other times.
 
-    `move` has `starts_at`, perhaps `ends_at` or `duration_minutes` (else the duration stays), as
-    written where they are wall-clock times of the meeting's own zone, and perhaps `timezone`,
-    `reason` and `external_event_id`. Raises InvalidRequest with all that is wrong with it and with
-    the schema's findings, MeetingNotFound, InvalidTransition, ExternalEventConflict.
+    `move` has `starts_at`, perhaps `ends_at` or `duration_minutes` (else the duration stays), and
+    perhaps `timezone`, `reason` and `external_event_id`. Wall-clock times of the meeting's own zone
+    stay as written. Raises InvalidRequest with all faults, including those that the schema found,
+    MeetingNotFound, InvalidTransition, ExternalEventConflict.
     """
     given = move.valid
     owner_id = _claim_new_id(client_id, meeting_id, move)

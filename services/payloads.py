@@ -1,4 +1,4 @@
-"""Repair bookings that come from other systems, as far as a value can be kept.
+"""Repair bookings from other systems, and keep each value if possible.
 
 The fields of MeetingRequest decide what is valid, and their limits are read from them, so no rule
 of validation is written twice.
@@ -22,14 +22,14 @@ FIELDS = SCHEMA.load_fields
 GUEST_FIELDS = Attendee().load_fields
 REASON = Reason().load_fields["reason"]
 
-# Fields on which others depend, and guests, of whom valid ones may be the same.
+# Fields on which other fields depend, and guests, who may be the same once valid.
 EAGER = ("meeting_url", "location_type", "timezone", "additional_attendees")
-# A payload without these is not a booking, so their faults stay. Of two that stand for each other,
-# one is enough.
+# A payload without these is not a booking, so their faults stay. Of two alternatives, one is
+# enough.
 NEEDED = {"title", "starts_at", *PAIR, *chain.from_iterable(MeetingRequest.EITHER_OR)}
 
-# A number to dial, perhaps with an extension. E.164 allows 15 digits; shorter ones than 7 digits
-# are rather the number of a room or a house.
+# A number to dial, perhaps with an extension. E.164 allows 15 digits; fewer than 7 digits are
+# probably the number of a room or a house.
 PHONE = re.compile(r"(?:tel:)?\+?[0-9 ().\-/]+(?:(?:x|ext\.?) ?[0-9]{1,6})?", re.IGNORECASE)
 PHONE_DIGITS = range(7, 22)  # with the extension
 GUESTS_READ = 1000  # of a longer list, the rest is not even looked at

@@ -1,4 +1,4 @@
-"""Apply what a booking system's webhook reports, and say on its receipt what became of it."""
+"""Apply what a booking system's webhook reports, and record the outcome on its receipt."""
 
 from datetime import datetime
 from itertools import groupby
@@ -94,7 +94,7 @@ class Item:
         return Loaded(self.given, self.wrong)
 
     def leave_out(self, field: str, sentence: str) -> None:
-        """Treat a field of the booking as absent, for a reason that `{}` puts its value into."""
+        """Treat a field of the booking as absent; in the reason, `{}` stands for its value."""
         sentences = [*self.repairs.get(field, []), sentence.format(self.given.pop(field))]
         self.repairs = self.repairs | {field: sentences}
 
@@ -109,7 +109,7 @@ class Item:
         message: str | None = None,
         details: Details | None = None,
     ) -> None:
-        """Set what became of it; `details` are added to those of its repairs."""
+        """Set the outcome; `details` are added to those of the repairs."""
         found = dict(self.repairs)
         for field, sentences in (details or {}).items():
             found[field] = [*found.get(field, []), *sentences]
@@ -124,13 +124,13 @@ class Item:
         )
 
     def forget(self) -> None:
-        """Ignore it, and keep nothing of what it says."""
+        """Ignore the receipt, and keep nothing of its payload."""
         self.repairs = {}
         self.settle("ignored", message=ERASED)
         self.receipt.set_all({**dict.fromkeys(NAMES), "payload": UNKEPT})
 
     def refuse(self, error: ServiceError, field: str, meeting: Meeting | None = None) -> None:
-        """Refuse it for an error of a service, which concerns a field unless it has details."""
+        """Refuse the receipt for a service's error; one without details concerns the field."""
         details = error.details or {field: [error.message]}
         self.settle("refused", meeting, error.message, details)
 
@@ -163,7 +163,7 @@ class Processing:
                     self._process(item)
 
     def _ignore_erased(self, items: list[Item]) -> list[Item]:
-        """Ignore what is about an erased booking; returns the other items.
+        """Ignore receipts about an erased booking; returns the other items.
 
         A new id of such a booking is erased with the others.
         """
@@ -281,8 +281,8 @@ class Processing:
         effect = "unchanged"
         is_current = meeting is not None and meeting.external_event_id == item.pairs[0][1]
         if not is_current and not item.wrong:
-            # The booking is not known yet, or known by its previous id; or the event is a late one
-            # of an earlier id, which changes nothing.
+            # The booking is unknown as yet, or known by its previous id; or the event is a late one
+            # of an earlier id, and changes nothing.
             [result] = self._log([item.loaded])
             if not isinstance(result, RowResult):
                 return self._settle_booking(item, result)

@@ -14,7 +14,7 @@ class _Undo(Exception):
 
 
 def rehearse(call: Callable[[], R]) -> R:
-    """Return what a call would return, and store nothing; raises what the call raises."""
+    """Return the result that a call would return, and store nothing; raises its errors."""
     results: list[R] = []
 
     @transaction

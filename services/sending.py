@@ -1,4 +1,4 @@
-"""How sending to webhooks goes: what waits, what was sent, and whether a sender lives."""
+"""The state of sending to webhooks: waiting and sent deliveries, and running senders."""
 
 import logging
 from datetime import timedelta
@@ -39,7 +39,7 @@ def counts() -> Any:
 
 @compiled
 def oldest_due(before: Any) -> Any:
-    """Return since when the oldest delivery is due, of those that were due before a time."""
+    """Return since when the oldest delivery is due, among those that were due before a time."""
     return (
         Delivery.select(fn.MIN(Delivery.next_attempt_at))
         .join(Webhook)
@@ -56,10 +56,10 @@ def _instant(value: Any) -> Any:
 
 
 def status() -> dict[str, Any]:
-    """Return what waits and what was sent.
+    """Count the waiting and the sent deliveries, and list the running senders.
 
     `{"waiting", "oldest_waiting_seconds", "delivered", "failed", "failed_tries", "senders"}`;
-    `senders` are those that live, each as `{"id", "started_at", "seen_at"}`.
+    `senders` are the running ones, each as `{"id", "started_at", "seen_at"}`.
     """
     now = utc_now()
     [(count, oldest)] = waiting.tuples()
@@ -89,7 +89,7 @@ def status_or_none() -> dict[str, Any] | None:
 
 
 def warn_if_stuck() -> None:
-    """Write a line to the log if deliveries wait and no sender lives."""
+    """Write a line to the log if deliveries wait and no sender runs."""
     try:
         minutes = stuck_minutes()
     except (PeeweeException, PoolTimeout):
@@ -99,9 +99,9 @@ def warn_if_stuck() -> None:
 
 
 def stuck_minutes() -> int | None:
-    """Return for how long a delivery has been due while no sender lives, in minutes.
+    """Return for how many minutes a delivery has been due while no sender runs.
 
-    None if a sender lives, or if nothing has been due for five minutes.
+    None if a sender runs, or if nothing has been due for five minutes.
     """
     now = utc_now()
     if rows_of(Sender.select().where(Sender.seen_at >= now - SEEN).limit(1)):

@@ -91,11 +91,11 @@ class ChangeSet:
     def time_of(self, at: datetime) -> datetime:
         """Return the `updated_at` of a change made at a time.
 
-        It is later than that of every earlier change, even if the clock stepped back: a caller that
-        reads changes in their order must not miss this one. Which lead an email names also depends
-        on which was changed last. For the same reason it is not before the time of PostgreSQL, by
-        which `settled_before` tells what a reader may see; unless the two clocks are so far apart
-        that this machine's is wrong on purpose, as in a test.
+        It is later than that of every earlier change, even if the clock stepped back. So a caller
+        that reads changes in their order misses none, and an email names the lead changed last. It
+        is also not before the time of PostgreSQL, by which `settled_before` decides what a reader
+        may see. If the two clocks differ by more than LARGEST_SKEW, this machine's clock is wrong
+        on purpose, as in a test, and counts alone.
         """
         server_clock = self._stored.server_clock
         if server_clock is not None and at < server_clock < at + LARGEST_SKEW:

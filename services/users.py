@@ -104,7 +104,7 @@ def update(client_id: str, user_id: str, given: dict[str, Any]) -> User:
 
 @transaction
 def set_active(client_id: str, email: str, active: bool) -> User:
-    """Let a user host new meetings, or stop that; raises UnknownName."""
+    """Allow or forbid a user to host new meetings; raises UnknownName."""
     is_user = (User.client == client_id) & (User.email_key == email.lower())
     User.update(active=active).where(is_user).execute()
     user = find_or_none(client_id, email)

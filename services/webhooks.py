@@ -30,8 +30,8 @@ insert = Insert(Webhook)
 def create(client_id: str, given: Given, allowed: Networks) -> tuple[Webhook, str]:
     """Make a webhook; returns it and its signing secret.
 
-    It gets all events that are committed from now on. Raises InvalidRequest for an address that it
-    may not reach, and TooManyWebhooks.
+    The webhook gets all events that are committed from now on. Raises InvalidRequest for an address
+    that no webhook may reach, and TooManyWebhooks.
     """
     _check_url(given["url"], allowed)
     webhook = _insert(client_id, given)
@@ -93,7 +93,8 @@ def find(client_id: str, webhook_id: str) -> Webhook:
 def change(client_id: str, webhook_id: str, given: Given, allowed: Networks) -> Webhook:
     """Change the fields given; raises InvalidRequest, WebhookNotFound.
 
-    Enabling it forgets why it was disabled. Disabling it ends its waiting deliveries.
+    Enabling a webhook clears the reason why it was disabled. Disabling it ends its waiting
+    deliveries.
     """
     if "url" in given:
         _check_url(given["url"], allowed)
@@ -224,7 +225,8 @@ def _lock_webhooks_of(client_id: str) -> None:
 def _wait_for_earlier_transactions() -> None:
     """Wait until no transaction is in progress that began before the webhook was committed.
 
-    On PostgreSQL such a transaction may have read the webhooks before. On SQLite there is none.
+    On PostgreSQL, such a transaction may have read the webhooks without this one. On SQLite, no
+    such transaction exists.
     """
     committed_at = db.clock()
     deadline = time.monotonic() + 2 * db.timeout_seconds

@@ -20,7 +20,7 @@ ARRAY_ROWS = 1000
 ROWS_A_TURN = 100  # rows loaded before other requests run: about 5 ms
 NOT_WHOLE = "The body did not arrive whole."
 # More than fit into 1 MiB. For millions of values Python takes seconds and 300 MiB, and the worker
-# serves nobody else meanwhile.
+# serves no other request meanwhile.
 MOST_VALUES = 700_000
 TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
@@ -58,8 +58,8 @@ def load_partly(schema: type[Request]) -> Loaded:
 def load_rows(schema: type[Request], query_schema: type[Query] = Query) -> Rows:
     """Load the request's query, and its body, an object or an array, each as far as it is valid.
 
-    Raises PayloadTooLarge, InvalidJson, and InvalidRequest for an array of a wrong length, or one
-    sent with an invalid query; the faults of an object's query are among its own.
+    Raises PayloadTooLarge, InvalidJson, and InvalidRequest for an array of a wrong length or with
+    an invalid query. For an object, the faults of the query are among those of the object.
     """
     body = parse_json(read_body(schema.BODY_BYTES, ARRAY_BYTES))
     query, wrong = _load_query(query_schema)
@@ -144,7 +144,7 @@ def is_array(raw: bytes) -> bool:
 
 
 def _has_too_many_values(raw: bytes) -> bool:
-    """Count the signs between values instead of parsing, which is what takes the time."""
+    """Count the separators between values instead of parsing, which takes far longer."""
     if _count_signs(raw) <= MOST_VALUES:
         return False
     if raw.count(b'"') - raw.count(b'\\"') > 2 * MOST_VALUES:  # two for each text

@@ -23,7 +23,7 @@ NO_ARRAY = "Not possible with an array: each row has its own replay key."
 
 
 def answer_once() -> Response | None:
-    """Respond to a POST with the header as to the first one; None leaves others to their route.
+    """Respond to a POST with the header as to its first; None leaves the request to its route.
 
     Raises IdempotencyKeyReused, IdempotencyKeyInProgress and all errors of the route. A fault of
     the header is reported by the route, together with those of the query and the body.

@@ -126,7 +126,7 @@ def _read_message() -> tuple[bytes, dict[str, Any]]:
 def _read_id(message: dict[str, Any]) -> str | int | None:
     """Return the id of a request; None for a notification."""
     given: Any = message.get("id")
-    is_whole = type(given) is int and given in INT64  # a search in it for a float would never end
+    is_whole = type(given) is int and given in INT64  # a float would never be found
     if "id" in message and not is_whole and not isinstance(given, str):
         raise Fault(INVALID_REQUEST, "id must be text or a whole number of 64 bits.")
     return given  # type: ignore[no-any-return]

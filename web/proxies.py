@@ -15,9 +15,9 @@ class TrustedProxies:
     """WSGI middleware that reads X-Forwarded-For and X-Forwarded-Proto from trusted proxies only.
 
     The headers of any other peer are ignored. Each proxy adds the address of its own peer at the
-    end of X-Forwarded-For. So the caller is the last address there that is not a trusted proxy;
-    what stands before it may be forged. (werkzeug's ProxyFix counts proxies instead, whoever calls,
-    and takes any text for an address.)
+    end of X-Forwarded-For. So the caller is the last address there that is not a trusted proxy; the
+    addresses before it may be forged. (werkzeug's ProxyFix instead trusts a fixed number of proxies
+    from any peer, and accepts any text as an address.)
     """
 
     def __init__(self, wsgi_app: Callable[..., Any], networks: Iterable[Any]) -> None:

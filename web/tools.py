@@ -94,7 +94,7 @@ def tool(
     replaces: bool = False,
     repeatable: bool = False,
 ) -> Callable[[Run], Run]:
-    """Make a function a tool of its name."""
+    """Register a function as the tool of its name."""
 
     def record(run: Run) -> Run:
         TOOLS[run.__name__] = Tool(arguments, run, reads, replaces, reads or repeatable)

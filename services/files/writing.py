@@ -15,8 +15,8 @@ from services.errors import FileUnreadable
 from services.files.reading import CsvFile, Row, RowsFile
 from times import format_instant
 
-# What spreadsheets take for a formula, which may come from anybody who books a meeting, and such
-# text with apostrophes before it. A phone number is none.
+# Text that a spreadsheet takes for a formula, also with apostrophes before it. A person who books a
+# meeting could choose such a text. A phone number is no formula.
 FORMULA = re.compile(r"(?!\+?[0-9 ()./-]*\Z)'*[=+\-@\t\r]")
 JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
