@@ -5,7 +5,7 @@ from typing import Any
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _read_int(digits: str) -> int:

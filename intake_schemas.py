@@ -23,15 +23,17 @@ class SourceRequest(Request):
     ONLY_WITH = {"mapping": ("provider", "generic")}
     EXAMPLE = {"name": "Calendly", "provider": "calendly", "signing_secret": "keep-this-secret"}
 
-    name = fields.Text(255, required=True, about="No two sources have the same.")
+    name = fields.Text(255, required=True, about="No two sources have the same name.")
     provider = fields.Choice(
         SOURCE_PROVIDERS, required=True, about="`generic` for any other booking system."
     )
     signing_secret = fields.Text(
-        255, shortest=8, about="The secret by which the booking system proves its requests."
+        255,
+        shortest=8,
+        about="The secret with which the booking system authenticates its requests.",
     )
     create_leads = fields.Boolean(
-        about="Whether a booking of an unknown email makes a lead; `true` by default."
+        about="Whether a booking by an unknown email creates a lead; `true` by default."
     )
     timezone = fields.Timezone(
         about="The zone of wall-clock times that arrive without one; `UTC` by default."

@@ -28,7 +28,7 @@ class LeadFields(Request):
     title = fields.Text(255)
     source = fields.Text(255, about="Where the lead came from; `api` by default.")
     external_id = fields.Text(
-        255, about="The lead's id in your system; no two leads have the same."
+        255, about="The lead's id in your system; no two leads have the same id."
     )
     metadata = fields.Metadata(
         about="Merged key by key into the stored metadata; null removes a key."

@@ -302,7 +302,7 @@ class Activity(Base):
     """One immutable line of a lead's history. The keys give the order of writing.
 
     `meeting` is no foreign key. With one, the database would look for referring rows whenever a
-    meeting is deleted, and the index for that would make every booking write a tenth more.
+    meeting is deleted. The index for that would make every booking write a tenth more.
     """
 
     id = BigAutoField()

@@ -280,7 +280,7 @@ class UserRequest(Request):
 
     EXAMPLE = {"email": "pepper.potts@example.com", "first_name": "Pepper", "last_name": "Potts"}
 
-    email = fields.Email(required=True, about="No two users have the same, in any case.")
+    email = fields.Email(required=True, about="No two users have the same email, in any case.")
     first_name = fields.Text(255, required=True)
     last_name = fields.Text(255, required=True)
     active = fields.Boolean(load_default=True, about="Only active users can host new meetings.")
@@ -308,7 +308,7 @@ class MeetingTypeRequest(Request):
 
     EXAMPLE = {"name": "Discovery Call"}
 
-    name = fields.Text(255, required=True, about="No two meeting types have the same.")
+    name = fields.Text(255, required=True, about="No two meeting types have the same name.")
 
 
 class MeetingTypePatch(Request):

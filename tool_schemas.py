@@ -182,7 +182,7 @@ class LeadsToSave(ClosedLead):
             if given.get("first_name") is None:
                 wrong["first_name"] = ["Required unless leads is given."]
             return wrong
-        return {name: ["Not possible beside leads."] for name in given if name in ONE_LEAD}
+        return {name: ["Not possible together with leads."] for name in given if name in ONE_LEAD}
 
 
 ONE_LEAD = frozenset(ClosedLead().fields)

@@ -1,8 +1,9 @@
 """The floor: the same calls with as little Python as possible, as a baseline for the service.
 
-A bare WSGI callable behind gunicorn's stock sync workers, which uses the driver directly, with
-hand-written SQL and checks and small tables. It logs meetings, handles replays and lists a lead's
-meetings, with the service's bodies, responses, look-ups and durable commits, and does nothing else.
+It is a bare WSGI callable behind gunicorn's stock sync workers. It uses the driver directly, with
+hand-written SQL, hand-written checks and small tables. It logs meetings, handles replays and lists
+a lead's meetings, and does nothing else. Its bodies, responses, look-ups and durable commits are
+those of the service.
 """
 
 import hashlib

@@ -35,7 +35,7 @@ def _importing(function: Callable[..., Any]) -> Callable[..., Any]:
             "maps",
             multiple=True,
             metavar="COLUMN=FIELD",
-            help="The field that a column of the file is; COLUMN= leaves it out. Repeatable.",
+            help="The field for a column of the file; COLUMN= leaves the column out. Repeatable.",
         ),
         click.argument("file", type=PATH),
         click.argument("client", type=NAME),

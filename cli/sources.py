@@ -24,7 +24,7 @@ source_group = AppGroup("sources", help="Manage addresses that booking systems p
 @click.option(
     "--secret", "signing_secret", type=NAME, help="Check the signatures made with this secret."
 )
-@click.option("--no-create-leads", is_flag=True, help="Log no booking of an unknown email.")
+@click.option("--no-create-leads", is_flag=True, help="Do not create leads for unknown emails.")
 @click.option("--timezone", help="The zone of times that arrive without one; UTC by default.")
 @click.option("--mapping", type=JsonFile(), help="A JSON file, for the provider generic.")
 @command

@@ -20,8 +20,8 @@ from database.sqlite import Sqlite
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# How many times a transaction runs at most if it loses a deadlock, cannot be serialized, or refers
-# to a row that was deleted after the transaction read it.
+# How many times a transaction may run. It runs again if it loses a deadlock, cannot be serialized,
+# or refers to a row deleted meanwhile.
 ATTEMPTS = 5
 # serialization_failure, deadlock_detected, foreign_key_violation
 RETRYABLE_SQLSTATES = {"40001", "40P01", "23503"}

@@ -29,7 +29,7 @@ class GroupCommit(Generic[T, R]):
     """Carries out the items of concurrent calls in shared transactions, one group at a time.
 
     A commit, which waits for the disk, costs far more than the work it commits. So calls that
-    arrive during a transaction wait, and the first of them, the leader, carries out the items of
+    arrive during a transaction wait. The first of them is the leader: it carries out the items of
     all in one transaction. A single call runs immediately. Only calls for one client of one
     database share a transaction.
 

@@ -25,8 +25,8 @@ APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_a
 NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory locks; how many
 PATIENCE_SECONDS = 3600.0  # for the server to sort what an export reads, or to build an index
 CLIENT_LOCK = 0x6E79  # the first half of the keys of the locks of clients
-# Plans are made once, for all values: a plan for one client's values would depend on how many of
-# its rows the last ANALYZE saw, and be made again each time.
+# Plans are made once, for all values: a plan for one client's values would be made again each time,
+# and depend on how many of its rows the last ANALYZE saw.
 SETTINGS = {"synchronous_commit": "on", "plan_cache_mode": "force_generic_plan"}
 TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 NO_LIMITS = dict.fromkeys(TIMEOUTS, "0")
@@ -281,9 +281,8 @@ class Postgres(Pool, PostgresqlDatabase):
 
         Transactions may commit in another order than the order of the times they wrote. A reader
         that went on from the latest time it saw would skip a change that had not committed yet. But
-        the times of changes are later than the beginning of their transaction
-        (`ChangeSet.time_of`), so everything older than the oldest transaction in progress is
-        settled.
+        a change has a later time than the beginning of its transaction (`ChangeSet.time_of`). So
+        everything older than the oldest transaction in progress is settled.
         """
         [(settled_before,)] = self.fetch(
             "SELECT least(min(xact_start), statement_timestamp()) FROM pg_stat_activity"
@@ -302,8 +301,8 @@ class Postgres(Pool, PostgresqlDatabase):
     def stream(self, sql: str, values: Any) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of a query in parts, all of one snapshot, from a cursor of the server.
 
-        It has its own connection: without limits of time, because the reader may be slow, and with
-        another name, because the change feed waits for transactions of this service.
+        It has its own connection. This has no limits of time, because the reader may be slow. It
+        has another name, because the change feed waits for transactions of this service.
         """
         with driver_errors, closing(self.open(f"{APPLICATION_NAME} export")) as connection:
             connection.patience_seconds = PATIENCE_SECONDS

@@ -50,9 +50,9 @@ def among(column: Field, values: Value) -> Any:
 def checked(condition: Any) -> Any:
     """A condition that filters rows without the use of an index.
 
-    Without statistics of a client, PostgreSQL estimates that the client has as few rows as an id or
-    an email, and may read all of them. A query that finds rows by an id or an email therefore only
-    checks their client, and the index begins with that id or email.
+    For a client without statistics, PostgreSQL estimates as few rows as for an id or an email. It
+    may then read all rows of the client. So a query by an id or an email uses an index that begins
+    with it, and only checks the client.
     """
     return NodeList((condition, SQL("IS TRUE")), parens=True)
 

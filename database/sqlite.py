@@ -143,8 +143,8 @@ class Sqlite(Pool, SqliteDatabase):
     def fetch(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
         """Run a query and return all its rows, on a connection borrowed for it if need be.
 
-        SQLite blocks the thread that calls it. A query that proves long is interrupted and runs
-        again in another thread, except in a transaction, which other writers wait for.
+        SQLite blocks the thread that calls it. A long query is interrupted and runs again in
+        another thread. In a transaction it continues, because other writers wait.
         """
         if self.in_transaction():
             rows: list[tuple[Any, ...]] = self.execute_sql(sql, values).fetchall()

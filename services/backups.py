@@ -16,8 +16,8 @@ def back_up(file: Path) -> dict[str, Any]:
 
     The file appears once it is complete and on disk: a crash leaves at most a hidden `.part` file
     next to it. Raises BackupRefused if the file exists (it may be the last good backup) or cannot
-    be made, or if the database is not migrated, as it may be the wrong one. On PostgreSQL the error
-    names the command to run instead.
+    be made. The same holds for a database that is not migrated: it may be the wrong one. On
+    PostgreSQL the error names the command to run instead.
     """
     file = file.absolute()
     command = db.dump_command(file)

@@ -1,8 +1,8 @@
 """Erasure: permanently deleting everything that is stored about a lead.
 
-The order of locks is that of bookings: pairs are claimed before meetings are locked, and leads
-are locked last. A booking that arrives meanwhile either commits first, and its meeting is erased
-too, or finds that the lead it refers to is gone, and is decided again.
+The order of locks is that of bookings: pairs are claimed before meetings are locked, and leads are
+locked last. If a booking that arrives meanwhile commits first, its meeting is erased too. Otherwise
+the booking finds that its lead is gone, and is decided again.
 """
 
 from collections.abc import Callable

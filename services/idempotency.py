@@ -1,8 +1,7 @@
 """Idempotency keys: a request that is sent again under its key gets the response of the first.
 
-A key is claimed, the request carried out and its response stored in one transaction. So neither a
-response without its effect nor an effect without its response is ever stored, and a process that is
-killed leaves no key behind.
+A key is claimed, the request carried out and its response stored in one transaction. So a response
+and its effect are stored together or not at all, and a killed process leaves no key behind.
 """
 
 from collections.abc import Callable

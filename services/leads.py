@@ -103,10 +103,10 @@ def naming(booking: dict[str, Any]) -> str:
 def save(client_id: str, rows: list[Loaded], match: frozenset[str] | None = None) -> list[Result]:
     """Create leads, or update those that exist already, each as if it came alone.
 
-    A lead exists already if it has the external id of a row, or else the email or phone, if
-    `match` contains `email` or `phone`. The result of a row is the lead, or the error that refused
-    it. A transaction stores up to 500 rows: a process killed half-way leaves whole leads, and the
-    same rows sent again complete them.
+    A lead exists already if it has the external id of a row. With `email` or `phone` in `match`, a
+    lead with that email or phone exists too. The result of a row is the lead, or the error that
+    refused it. A transaction stores up to 500 rows: a process killed half-way leaves whole leads,
+    and the same rows sent again complete them.
     """
     results: list[Result] = []
     for part in in_turns(rows, LARGEST_GROUP):

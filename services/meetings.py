@@ -285,9 +285,8 @@ FILTERS: dict[str, Callable[[Any, Any], Any]] = {
         Meeting.external_calendar_provider == value
     ),
     "external_event_id": _is_external_event,
-    # COALESCE hides the column's statistics. With them, PostgreSQL would expect to find few
-    # meetings, and would read and sort all of them instead of reading in order up to the first
-    # match.
+    # COALESCE hides the column's statistics. With them, PostgreSQL would expect few meetings. It
+    # would read and sort all of them instead of reading in order up to the first match.
     "meeting_url": lambda client_id, value: fn.COALESCE(Meeting.meeting_url, "") == value,
     "starts_after": lambda client_id, value: Meeting.starts_at >= value,
     "starts_before": lambda client_id, value: Meeting.starts_at < value,

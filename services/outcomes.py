@@ -306,7 +306,7 @@ def _times_of_move(meeting: Meeting, given: Given) -> tuple[dict[str, Any], Deta
     }
     wrong = resolve_times(dict(times), times, given.get("timezone") or meeting.timezone)
     if given.get("external_event_id") and not meeting.external_calendar_provider:
-        wrong["external_event_id"] = ["The meeting has no external_calendar_provider to go with."]
+        wrong["external_event_id"] = ["The meeting has no external_calendar_provider."]
     if "starts_at" in times and "ends_at" not in times and "ends_at" not in wrong:
         times["ends_at"] = times["starts_at"] + (meeting.ends_at - meeting.starts_at)
         if times["ends_at"] >= TOO_LATE:

@@ -1,7 +1,7 @@
 """Repair bookings from other systems, and keep each value if possible.
 
-The fields of MeetingRequest decide what is valid, and their limits are read from them, so no rule
-of validation is written twice.
+The fields of MeetingRequest decide what is valid, and give the limits. So no rule of validation is
+written twice.
 """
 
 import re

@@ -17,8 +17,8 @@ ALL = 2**31 - 1  # a limit that no list reaches
 class Subject:
     """A lead, and what finds the rows that are about it.
 
-    A receipt is about the lead if it names the lead. A receipt that names no lead is about the lead
-    if it has one of the lead's present or past emails, or the pair of one of the lead's meetings.
+    A receipt is about the lead if it names the lead. So is a receipt without a lead that has one of
+    the lead's present or past emails, or the pair of one of its meetings.
     """
 
     client_id: str

@@ -30,7 +30,7 @@ MESSAGES = {
     "cancelled": "Cancelled the meeting.",
     "completed": "Marked the meeting as completed.",
     "no_show": "Marked the meeting as a no-show.",
-    "reopened": "Took the no-show back.",
+    "reopened": "Undid the no-show.",
     "unchanged": "There was nothing to change.",
 }
 EFFECTS = {

@@ -152,8 +152,8 @@ def insert_activities(changes: ChangeSet) -> None:
 def latest_change(model: type[Lead] | type[Meeting]) -> Compiled:
     """Make a query for the last change of a client's leads or meetings, and for its webhooks.
 
-    Its rows are the time of that change, that of PostgreSQL, and the id, the event types and the
-    state of a webhook.
+    Each row has the time of that change, the time of PostgreSQL, and the id, the event types and
+    the state of a webhook.
     """
 
     def build(client_id: Any) -> Any:

@@ -23,8 +23,8 @@ def release(
 ) -> None:
     """Process the unmatched receipts again that wait for one of these emails or pairs.
 
-    To be called at the end of the transaction that gave a lead an email (in lower case), or gave a
-    meeting a pair that was awaited.
+    Call this at the end of a transaction that gave a lead an email (in lower case), or a meeting an
+    awaited pair.
     """
     if email_keys or pairs:
         for process in _processes:

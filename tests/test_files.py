@@ -322,7 +322,7 @@ class TestOutcomes:
         ("given", "named"),
         [
             ({"status": "done"}, "status: Must be one of: scheduled, confirmed, completed"),
-            ({"outcome_notes": "x"}, "outcome_notes: Needs a status that it goes with."),
+            ({"outcome_notes": "x"}, "outcome_notes: Needs a matching status."),
             (
                 {"status": "completed", "cancellation_reason": "x"},
                 "cancellation_reason: Needs a status",

@@ -18,7 +18,7 @@ from services.results import Loaded
 
 ARRAY_ROWS = 1000
 ROWS_A_TURN = 100  # rows loaded before other requests run: about 5 ms
-NOT_WHOLE = "The body did not arrive whole."
+NOT_WHOLE = "The body arrived incomplete."
 # More than fit into 1 MiB. For millions of values Python takes seconds and 300 MiB, and the worker
 # serves no other request meanwhile.
 MOST_VALUES = 700_000

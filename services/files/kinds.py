@@ -154,7 +154,7 @@ class Meetings:
         faults = {columns[field]: sentences for field, sentences in wrong.items()}
         for column in texts.keys() - columns.values():
             if texts[column]:
-                faults[column] = ["Needs a status that it goes with."]
+                faults[column] = ["Needs a matching status."]
         return outcome, faults
 
     def store(self, client_id: str, rows: list[Loaded]) -> list[Result]:
