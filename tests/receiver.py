@@ -59,6 +59,8 @@ class Receiver:
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
                 body = self.rfile.read(length)
+                if len(body) < length:  # the sender was killed meanwhile
+                    return
                 name = getattr(self.connection, "asked_for", None)
                 got = Received(time.monotonic(), self.path, dict(self.headers), body, name)
                 receiver.received.append(got)
