@@ -19,7 +19,7 @@ serve:  ## only start the server
 	@$(QUIET) exec $(BIN)/python -m config.serve
 
 # Two processes, so that both cores work. The second runs its fault tests last, the first its own first.
-SECOND := postgresql or test_property or generated_clients or test_bench
+SECOND := postgresql or generated_clients or test_bench
 test: .venv/installed-dev  ## run all tests, on SQLite and PostgreSQL; INSTALL=1 lets root install missing Debian packages
 	@mkdir -p var; export INSTALL=$(INSTALL); \
 	$(BIN)/python -m pytest -rs tests/test_*.py tests/faults -k "$(SECOND)" >var/test-postgresql.log 2>&1 & second=$$!; \
