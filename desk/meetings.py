@@ -14,7 +14,7 @@ from desk.shown import FEW, with_parameters
 from fields import write_cursor
 from lead_schemas import LeadsQuery
 from schemas import Notes, Reason, ReasonAndNotes, RescheduleRequest
-from services import deliveries, leads, meetings, notes, outcomes, receipts, users
+from services import deliveries, leads, meetings, notes, receipts, transitions, users
 
 LEADS_TO_CHOOSE = 10
 # The last word of a form's address, and what the page says after the form.
@@ -88,7 +88,7 @@ def _meeting_page(meeting_id: str, form: Form) -> Any:
         "desk/meeting.html",
         meeting=meeting,
         form=form,
-        possible=outcomes.possible(meeting),
+        possible=transitions.possible(meeting),
         notes=notes.list_of_meeting(g.client_id, meeting_id, query)[0],
         receipts=receipts.list_of_meeting(g.client_id, meeting, FEW),
         deliveries=deliveries.list_of_meeting(g.client_id, meeting_id, FEW),
@@ -106,32 +106,34 @@ def show_changed_meeting(meeting_id: UUID, change: str) -> Any:
 def confirm(meeting_id: UUID) -> Any:
     """Record that the lead has confirmed."""
     return _change(
-        meeting_id, "confirm", OptionalRequest, lambda c, i, given: outcomes.confirm(c, i)
+        meeting_id, "confirm", OptionalRequest, lambda c, i, given: transitions.confirm(c, i)
     )
 
 
 @desk.post("/meetings/<uuid:meeting_id>/cancel")
 def cancel(meeting_id: UUID) -> Any:
     """Cancel a meeting."""
-    return _change(meeting_id, "cancel", Reason, outcomes.cancel)
+    return _change(meeting_id, "cancel", Reason, transitions.cancel)
 
 
 @desk.post("/meetings/<uuid:meeting_id>/complete")
 def complete(meeting_id: UUID) -> Any:
     """Record that the lead showed up."""
-    return _change(meeting_id, "complete", Notes, outcomes.complete)
+    return _change(meeting_id, "complete", Notes, transitions.complete)
 
 
 @desk.post("/meetings/<uuid:meeting_id>/no-show")
 def mark_no_show(meeting_id: UUID) -> Any:
     """Record that the lead did not show up."""
-    return _change(meeting_id, "no-show", ReasonAndNotes, outcomes.mark_no_show)
+    return _change(meeting_id, "no-show", ReasonAndNotes, transitions.mark_no_show)
 
 
 @desk.post("/meetings/<uuid:meeting_id>/reopen")
 def reopen(meeting_id: UUID) -> Any:
     """Set a meeting back to scheduled."""
-    return _change(meeting_id, "reopen", OptionalRequest, lambda c, i, given: outcomes.reopen(c, i))
+    return _change(
+        meeting_id, "reopen", OptionalRequest, lambda c, i, given: transitions.reopen(c, i)
+    )
 
 
 def _change(
@@ -150,7 +152,7 @@ def reschedule(meeting_id: UUID) -> Any:
     """Move a meeting to another time."""
     form = Form.sent("reschedule")
     with form.errors():
-        outcomes.reschedule(g.client_id, str(meeting_id), form.load_partly(RescheduleRequest))
+        transitions.reschedule(g.client_id, str(meeting_id), form.load_partly(RescheduleRequest))
     if form.is_refused:
         return _meeting_page(str(meeting_id), form)
     return go_back(DONE["reschedule"], str(meeting_id))

@@ -34,7 +34,7 @@ from schemas import (
     ReasonAndNotes,
     RescheduleRequest,
 )
-from services import bookings, external_events, meetings, outcomes
+from services import bookings, external_events, meetings, transitions
 from services.errors import (
     ExternalEventConflict,
     InvalidTransition,
@@ -114,28 +114,28 @@ def update_meeting(meeting_id: UUID) -> Response:
 def confirm_meeting(meeting_id: UUID) -> Response:
     """Record that the lead has confirmed."""
     load(OptionalRequest)
-    return changed(outcomes.confirm(g.client_id, str(meeting_id)))
+    return changed(transitions.confirm(g.client_id, str(meeting_id)))
 
 
 @api.post("/meetings/<uuid:meeting_id>/cancel")
 @answers(200, MeetingChanged, body=Reason, raises=(MeetingNotFound, InvalidTransition))
 def cancel_meeting(meeting_id: UUID) -> Response:
     """Cancel a meeting that will not take place."""
-    return changed(outcomes.cancel(g.client_id, str(meeting_id), load(Reason)))
+    return changed(transitions.cancel(g.client_id, str(meeting_id), load(Reason)))
 
 
 @api.post("/meetings/<uuid:meeting_id>/complete")
 @answers(200, MeetingChanged, body=Notes, raises=(MeetingNotFound, InvalidTransition))
 def complete_meeting(meeting_id: UUID) -> Response:
     """Record that the meeting took place."""
-    return changed(outcomes.complete(g.client_id, str(meeting_id), load(Notes)))
+    return changed(transitions.complete(g.client_id, str(meeting_id), load(Notes)))
 
 
 @api.post("/meetings/<uuid:meeting_id>/no-show")
 @answers(200, MeetingChanged, body=ReasonAndNotes, raises=(MeetingNotFound, InvalidTransition))
 def mark_no_show(meeting_id: UUID) -> Response:
     """Record that the lead did not show up."""
-    return changed(outcomes.mark_no_show(g.client_id, str(meeting_id), load(ReasonAndNotes)))
+    return changed(transitions.mark_no_show(g.client_id, str(meeting_id), load(ReasonAndNotes)))
 
 
 @api.post("/meetings/<uuid:meeting_id>/reopen")
@@ -146,7 +146,7 @@ def reopen_meeting(meeting_id: UUID) -> Response:
     This clears what the outcome had set; the timeline keeps it.
     """
     load(OptionalRequest)
-    return changed(outcomes.reopen(g.client_id, str(meeting_id)))
+    return changed(transitions.reopen(g.client_id, str(meeting_id)))
 
 
 @api.post("/meetings/<uuid:meeting_id>/reschedule")
@@ -162,7 +162,7 @@ def reschedule_meeting(meeting_id: UUID) -> Response:
     With neither `ends_at` nor `duration_minutes` the duration stays. The confirmation is removed.
     """
     move = load_partly(RescheduleRequest)
-    return changed(outcomes.reschedule(g.client_id, str(meeting_id), move))
+    return changed(transitions.reschedule(g.client_id, str(meeting_id), move))
 
 
 @api.post("/meetings/confirm")
@@ -171,7 +171,7 @@ def confirm_event() -> Response:
     """Record that the lead has confirmed the booking with this id."""
     given = load(NamedByEvent)
     return changed(
-        outcomes.confirm(g.client_id, external_events.find_meeting_id(g.client_id, given))
+        transitions.confirm(g.client_id, external_events.find_meeting_id(g.client_id, given))
     )
 
 
@@ -181,7 +181,7 @@ def cancel_event() -> Response:
     """Cancel the meeting of the booking with this id."""
     given = load(EventReason)
     meeting_id = external_events.find_meeting_id(g.client_id, given)
-    return changed(outcomes.cancel(g.client_id, meeting_id, given))
+    return changed(transitions.cancel(g.client_id, meeting_id, given))
 
 
 @api.post("/meetings/complete")
@@ -190,7 +190,7 @@ def complete_event() -> Response:
     """Record that the meeting of the booking with this id took place."""
     given = load(EventNotes)
     meeting_id = external_events.find_meeting_id(g.client_id, given)
-    return changed(outcomes.complete(g.client_id, meeting_id, given))
+    return changed(transitions.complete(g.client_id, meeting_id, given))
 
 
 @api.post("/meetings/no-show")
@@ -199,7 +199,7 @@ def mark_event_no_show() -> Response:
     """Record that the lead did not show up to the booking with this id."""
     given = load(EventReasonAndNotes)
     meeting_id = external_events.find_meeting_id(g.client_id, given)
-    return changed(outcomes.mark_no_show(g.client_id, meeting_id, given))
+    return changed(transitions.mark_no_show(g.client_id, meeting_id, given))
 
 
 @api.post("/meetings/reopen")
@@ -211,7 +211,7 @@ def reopen_event() -> Response:
     """
     given = load(NamedByEvent)
     return changed(
-        outcomes.reopen(g.client_id, external_events.find_meeting_id(g.client_id, given))
+        transitions.reopen(g.client_id, external_events.find_meeting_id(g.client_id, given))
     )
 
 
@@ -227,4 +227,4 @@ def reschedule_event() -> Response:
 
     With neither `ends_at` nor `duration_minutes` the duration stays. The confirmation is removed.
     """
-    return changed(outcomes.reschedule_by_event(g.client_id, load_partly(EventReschedule)))
+    return changed(transitions.reschedule_by_event(g.client_id, load_partly(EventReschedule)))

@@ -14,7 +14,7 @@ from services import (
     leads,
     meeting_types,
     meetings,
-    outcomes,
+    transitions,
     users,
     waiting,
 )
@@ -24,9 +24,9 @@ from services.errors import (
     LeadNotFound,
     ServiceError,
 )
-from services.outcomes import Outcome
 from services.results import Details, Loaded, Result, RowResult
 from services.timeline import ChangeSet, insert_activities
+from services.transitions import PlannedTransition
 from services.waiting import Pair
 from times import format_instant, utc_now
 
@@ -41,7 +41,7 @@ def log(client_id: str, rows: list[Loaded]) -> list[Result]:
     Each booking holds the fields given, with UTC instants for times. None sets a field to its
     default. The result of each booking, as if it came alone, is its meeting or the error that
     refused it: InvalidRequest, LeadNotFound or ExternalEventConflict. With `create_lead`, a booking
-    whose email no lead has creates the lead. With an `outcome` (`outcomes.Outcome`), the meeting
+    whose email no lead has creates the lead. With an `outcome` (a `PlannedTransition`), the meeting
     then goes through that transition, or the result is InvalidTransition.
 
     A transaction logs up to 500 bookings, also those of concurrent requests. A process killed
@@ -307,9 +307,9 @@ class Batch:
         outcome = booking.given.get("outcome")
         return self._with_outcome(result, outcome) if outcome else result
 
-    def _with_outcome(self, logged: RowResult, outcome: Outcome) -> Result:
+    def _with_outcome(self, logged: RowResult, outcome: PlannedTransition) -> Result:
         """Take the meeting that a booking logged through a transition."""
-        result = outcomes.decide(outcome, logged.row, self.changes)
+        result = transitions.decide(outcome, logged.row, self.changes)
         if isinstance(result, ServiceError):
             return result
         self.meetings[result.row.id] = result.row

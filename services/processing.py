@@ -14,8 +14,8 @@ from services import (
     lead_changes,
     leads,
     meeting_types,
-    outcomes,
     payloads,
+    transitions,
     users,
 )
 from services.errors import InvalidTransition, LeadNotFound, ServiceError
@@ -309,13 +309,13 @@ class Processing:
         client_id, given = self.client_id, {"reason": payloads.reason_of(item.event)}
         match item.event.action:
             case "cancel":
-                outcome, result = "cancelled", outcomes.cancel(client_id, meeting_id, given)
+                outcome, result = "cancelled", transitions.cancel(client_id, meeting_id, given)
             case "complete":
-                outcome, result = "completed", outcomes.complete(client_id, meeting_id, {})
+                outcome, result = "completed", transitions.complete(client_id, meeting_id, {})
             case "no_show":
-                outcome, result = "no_show", outcomes.mark_no_show(client_id, meeting_id, given)
+                outcome, result = "no_show", transitions.mark_no_show(client_id, meeting_id, given)
             case _:
-                outcome, result = "reopened", outcomes.undo_no_show(client_id, meeting_id)
+                outcome, result = "reopened", transitions.undo_no_show(client_id, meeting_id)
         if item.stamp:
             provider, event_id = item.pairs[0]
             key = {"client_id": client_id, "provider": provider, "event_id": event_id}

@@ -9,7 +9,7 @@ from test_lead_meetings import ITEM_KEYS
 from test_replay import set_status
 
 import database
-from services import outcomes, users
+from services import transitions, users
 
 
 def log(api, day, event, **changes):
@@ -286,7 +286,7 @@ def test_the_change_feed_holds_back_changes_behind_an_uncommitted_one(
         pytest.skip("SQLite has one writer, so changes commit in order")
     slow, fast = log(api, 1, "slow"), log(api, 2, "fast")
     written, commit = threading.Event(), threading.Event()
-    insert = outcomes.insert_activities
+    insert = transitions.insert_activities
 
     def insert_slowly(changes):
         insert(changes)
@@ -294,7 +294,7 @@ def test_the_change_feed_holds_back_changes_behind_an_uncommitted_one(
             written.set()
             commit.wait(5)
 
-    monkeypatch.setattr(outcomes, "insert_activities", insert_slowly)
+    monkeypatch.setattr(transitions, "insert_activities", insert_slowly)
     path = f"/api/public/meetings/{slow['id']}/cancel"
     thread = threading.Thread(
         target=lambda: app.test_client().post(path, headers={"X-API-Key": api.key})

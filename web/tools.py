@@ -19,7 +19,7 @@ from fields import write_position
 from intake_schemas import MeetingNoteRequest, MeetingNoteResponse
 from lead_schemas import ActivityResponse, LeadResponse, LeadSummary
 from schemas import MeetingFilters, MeetingItem, MeetingResponse, MeetingTypeResponse
-from services import bookings, clients, leads, meeting_types, meetings, notes, outcomes, timeline
+from services import bookings, clients, leads, meeting_types, meetings, notes, timeline, transitions
 from services.errors import InvalidRequest
 from services.idempotency import KeyedRequest
 from services.loading import load_object
@@ -253,7 +253,7 @@ def reschedule_meeting(loaded: Loaded) -> Response:
     would do.
     """
     return _confirmed(
-        loaded, lambda meeting_id, move: outcomes.reschedule(g.client_id, meeting_id, move)
+        loaded, lambda meeting_id, move: transitions.reschedule(g.client_id, meeting_id, move)
     )
 
 
@@ -265,7 +265,7 @@ def cancel_meeting(loaded: Loaded) -> Response:
     """
     loaded.require_valid()
     return _confirmed(
-        loaded, lambda meeting_id, given: outcomes.cancel(g.client_id, meeting_id, given.valid)
+        loaded, lambda meeting_id, given: transitions.cancel(g.client_id, meeting_id, given.valid)
     )
 
 
@@ -303,13 +303,13 @@ def set_meeting_status(loaded: Loaded) -> Response:
     meeting_id = given.pop("meeting_id")
     match given.pop("status"):
         case "confirmed":
-            result = outcomes.confirm(g.client_id, meeting_id)
+            result = transitions.confirm(g.client_id, meeting_id)
         case "completed":
-            result = outcomes.complete(g.client_id, meeting_id, given)
+            result = transitions.complete(g.client_id, meeting_id, given)
         case "no_show":
-            result = outcomes.mark_no_show(g.client_id, meeting_id, given)
+            result = transitions.mark_no_show(g.client_id, meeting_id, given)
         case _:
-            result = outcomes.reopen(g.client_id, meeting_id)
+            result = transitions.reopen(g.client_id, meeting_id)
     return changed(result)
 
 

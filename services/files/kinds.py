@@ -11,8 +11,8 @@ from schemas import PAIR, MeetingExport, MeetingRequest, ReasonAndNotes
 from services import bookings, leads, meeting_types
 from services.files.importing import fingerprint
 from services.loading import load_object
-from services.outcomes import CANCEL, COMPLETE, NO_SHOW, Outcome, Transition
 from services.results import Details, Loaded, Result
+from services.transitions import CANCEL, COMPLETE, NO_SHOW, PlannedTransition, Transition
 
 DERIVED_PROVIDER = "csv"  # of the external ids that are derived from the cells of a row
 # What an outcome sets: the field of its call → the column.
@@ -142,7 +142,7 @@ class Meetings:
         if "status" in own_wrong:
             own_wrong["status"] = [WRONG_STATUS]
         if transition:
-            valid["outcome"] = Outcome(transition, outcome)
+            valid["outcome"] = PlannedTransition(transition, outcome)
         return Loaded(valid, own_wrong | outcome_wrong | wrong)
 
     def _load_outcome(

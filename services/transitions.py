@@ -157,7 +157,7 @@ def undo_no_show(client_id: str, meeting_id: str) -> RowResult:
     return _carry_out(UNDO_NO_SHOW, client_id, meeting_id, {})
 
 
-class Outcome(NamedTuple):
+class PlannedTransition(NamedTuple):
     """A transition that a meeting is to go through, with its reason or notes."""
 
     transition: Transition
@@ -172,7 +172,7 @@ def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: G
     """
     meeting = meetings.find_locked(client_id, meeting_id)
     changes = ChangeSet(client_id, meetings.latest_change)
-    result = decide(Outcome(transition, given), meeting, changes)
+    result = decide(PlannedTransition(transition, given), meeting, changes)
     if isinstance(result, ServiceError):
         raise result
     meetings.update_rows([*changes.rows.values()])
@@ -180,12 +180,12 @@ def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: G
     return result
 
 
-def decide(outcome: Outcome, meeting: Meeting, changes: ChangeSet) -> Result:
+def decide(planned: PlannedTransition, meeting: Meeting, changes: ChangeSet) -> Result:
     """Add to the changes what a transition changes about a meeting, which is locked or new.
 
     The result is the meeting as it is then, or InvalidTransition.
     """
-    transition, given = outcome
+    transition, given = planned
     if meeting.shown_status in transition.done_in:
         return RowResult(meeting, "unchanged")
     if meeting.shown_status not in transition.begins_in:
