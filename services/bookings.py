@@ -78,16 +78,12 @@ class Booking:
         self.is_lead_known = lead is not None  # or becomes known with this batch
         self.stamp = self.given.get("stamp")  # if a booking system reports it, with a time
         self.meeting_id = new_id()  # if it becomes a new meeting
-        provider = self.given.get("external_calendar_provider")
         self.event_id = self.given.get("external_event_id")
-        previous = self.given.get("previous_external_event_id")
-        # The pairs that name its meeting: its own last, the previous one of a rescheduled booking
-        # first; none without replay protection.
-        self.pairs: list[Pair] = []
-        if provider and self.event_id:
-            self.pairs = [(provider, self.event_id)]
-            if previous and previous != self.event_id:
-                self.pairs.insert(0, (provider, previous))
+        self.pairs = external_events.pairs_of(  # its own first; none without replay protection
+            self.given.get("external_calendar_provider"),
+            self.event_id,
+            self.given.get("previous_external_event_id"),
+        )
 
     @property
     def may_create(self) -> bool:
@@ -175,7 +171,7 @@ def _lead_fault(booking: Booking, lead: Lead | None, meeting: Meeting) -> Servic
     if lead.id == meeting.lead_id:
         return None
     return ExternalEventConflict(
-        f"{' / '.join(booking.pairs[-1])} already belongs to another lead, as meeting {meeting.id}."
+        f"{' / '.join(booking.pairs[0])} already belongs to another lead, as meeting {meeting.id}."
     )
 
 
@@ -215,7 +211,7 @@ class Batch:
                 for pair in booking.pairs:
                     self.claims.setdefault(pair, booking.meeting_id)
                 if booking.stamp:
-                    self.claimed_stamps.setdefault(booking.pairs[-1], booking.stamp)
+                    self.claimed_stamps.setdefault(booking.pairs[0], booking.stamp)
             else:
                 others.update(booking.pairs)
         free = external_events.claim(self.client_id, self.claims, self.claimed_stamps)
@@ -274,16 +270,16 @@ class Batch:
     def _decide(self, booking: Booking) -> Result:
         """Decide whether a booking is a new meeting, a replay or refused."""
         owner_ids = [self.owners.get(pair) for pair in booking.pairs]
-        owner_id = next(filter(None, reversed(owner_ids)), None)
+        owner_id = next(filter(None, owner_ids), None)
         meeting = self.meetings[owner_id] if owner_id else None
         # Two things change nothing: a late retry of a booking that has another id by now, and an
         # event that the booking system reported before the latest one.
         is_late = (
             meeting is not None
-            and owner_ids[-1] is not None
+            and owner_ids[0] is not None
             and (
                 meeting.external_event_id != booking.event_id
-                or external_events.is_outdated(booking.stamp, self.stamps.get(booking.pairs[-1]))
+                or external_events.is_outdated(booking.stamp, self.stamps.get(booking.pairs[0]))
             )
         )
         if faults := booking.faults(meeting, is_late):
@@ -303,7 +299,7 @@ class Batch:
         for pair in booking.pairs:
             self.owners.setdefault(pair, meeting.id)
         if booking.stamp and booking.pairs and not is_late:
-            self.stamps[booking.pairs[-1]] = self.new_stamps[booking.pairs[-1]] = booking.stamp
+            self.stamps[booking.pairs[0]] = self.new_stamps[booking.pairs[0]] = booking.stamp
         outcome = booking.given.get("outcome")
         return self._with_outcome(result, outcome) if outcome else result
 
@@ -326,10 +322,10 @@ class Batch:
         if error := _lead_fault(booking, lead, meeting):
             return error
         if all(owner_ids) and len(set(owner_ids)) > 1:
-            (_, previous), (_, event_id) = booking.pairs
+            (_, event_id), (_, previous) = booking.pairs
             return ExternalEventConflict(
                 f"{previous} and {event_id} already name two meetings:"
-                f" {previous} is meeting {owner_ids[0]}, {event_id} is meeting {meeting.id}."
+                f" {previous} is meeting {owner_ids[1]}, {event_id} is meeting {meeting.id}."
             )
         return None
 

@@ -18,6 +18,19 @@ from services.waiting import Pair
 insert_unless_taken = Insert(ExternalEvent, unless_taken=True)
 
 
+def pairs_of(provider: str | None, event_id: str | None, previous_id: str | None) -> list[Pair]:
+    """Return the pairs that name a booking: its own first, then that of its previous id.
+
+    There are none without a provider or without an id of its own.
+    """
+    if not provider or not event_id:
+        return []
+    pairs = [(provider, event_id)]
+    if previous_id and previous_id != event_id:
+        pairs.append((provider, previous_id))
+    return pairs
+
+
 def _owners(client_id: Any, event_ids: Any) -> Any:
     return (
         ExternalEvent.select(

@@ -66,12 +66,12 @@ class Item:
             self.given["stamp"] = self.stamp
         self.repairs: Details = repaired.repairs
         self.creates_lead = source.create_leads
-        provider, event_id = source.event_provider, valid.get("external_event_id")
-        self.pairs: list[Pair] = []  # its own first, then the previous one
-        if event_id:
-            provider = valid.get("external_calendar_provider") or provider
-            ids = (event_id, valid.get("previous_external_event_id"))
-            self.pairs = [(provider, name) for name in dict.fromkeys(ids) if name]
+        event_id = valid.get("external_event_id")
+        self.pairs = external_events.pairs_of(
+            valid.get("external_calendar_provider") or source.event_provider,
+            event_id,
+            valid.get("previous_external_event_id"),
+        )
         receipt.set_all(
             {
                 "event": event.name,

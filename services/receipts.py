@@ -21,7 +21,7 @@ from database.queries import (
 )
 from intake_models import LATEST_RECEIVED, Receipt
 from models import Meeting
-from services import clients, pruning
+from services import clients, external_events, pruning
 from services.errors import ReceiptNotFound
 from services.results import Key
 from services.waiting import Pair
@@ -161,9 +161,9 @@ def find_waiting(
 
 def pairs_of(receipt: Receipt) -> list[Pair]:
     """Return the pairs that name the booking of a receipt."""
-    provider = receipt.event_provider or ""
-    ids = (receipt.external_event_id, receipt.previous_event_id)
-    return [(provider, event_id) for event_id in ids if event_id]
+    return external_events.pairs_of(
+        receipt.event_provider, receipt.external_event_id, receipt.previous_event_id
+    )
 
 
 # --------------------------------------------------------------------------------- lists, counts
