@@ -29,11 +29,6 @@ class Lane:
         """How many deliveries may be leased now."""
         return max(0, self.window - len(self.waiting) - self.running)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is under way."""
-        return not self.waiting and not self.running
-
     def wants_thread(self) -> bool:
         """Whether another thread would have something to do."""
         return len(self.waiting) > 0 and self.running < min(WIDTH, self.window)

@@ -71,9 +71,7 @@ def latest_note(client_id: Any, meeting_id: Any) -> Any:
     )
 
 
-def publish(
-    client_id: str, subscriptions: list[Subscription], activities: list[Activity]
-) -> list[Event]:
+def publish(client_id: str, subscriptions: list[Subscription], activities: list[Activity]) -> None:
     """Store the events of activities for the webhooks that want them; call this after the writes.
 
     An activity's related rows are the state to report. A row that it lacks is read as it is now.
@@ -99,7 +97,6 @@ def publish(
             )
         )
     store(events, subscriptions)
-    return events
 
 
 def event_type_of(activity: Activity) -> str:
