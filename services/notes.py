@@ -114,7 +114,8 @@ def _insert(
     The unique index decides.
     """
     client_id = tool["client_id"]
-    meeting, now = meetings.find(client_id, meeting_id), utc_now()
+    # Locked, so that the events of later changes follow the event that reports it as it is now.
+    meeting, now = meetings.find_locked(client_id, meeting_id), utc_now()
     data = {
         "id": new_id(),
         "client": client_id,
@@ -137,6 +138,7 @@ def _insert(
         now,
         description=f"From {note.provider}",
         meeting_id=meeting_id,
+        meeting=meeting,
         note=note,
     )
     insert_activities(changes)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from peewee import fn
 
-from database.queries import Insert, among, compiled
+from database.queries import Insert
 from ids import new_id
-from models import Activity, Lead, Meeting, MeetingNote, MeetingType, User
+from models import Activity, Lead
 from services import event_payloads
+from services.lead_queries import leads_by_id
 from times import utc_now
 from webhook_models import Delivery, Event
 
@@ -36,67 +37,52 @@ class Subscription(NamedTuple):
         return not self.event_types or event_type in self.event_types
 
 
-@compiled
-def leads_by_id(client_id: Any, ids: Any) -> Any:
-    """Return the client's leads with any of these ids."""
-    return Lead.select().where(Lead.client == client_id, among(Lead.id, ids))
-
-
-@compiled
-def meetings_by_id(client_id: Any, ids: Any) -> Any:
-    """Return the client's meetings with any of these ids."""
-    return Meeting.select().where(Meeting.client == client_id, among(Meeting.id, ids))
-
-
-@compiled
-def hosts_by_id(client_id: Any, ids: Any) -> Any:
-    """Return the client's users with any of these ids."""
-    return User.select().where(User.client == client_id, among(User.id, ids))
-
-
-@compiled
-def types_by_id(client_id: Any, ids: Any) -> Any:
-    """Return the client's meeting types with any of these ids."""
-    return MeetingType.select().where(MeetingType.client == client_id, among(MeetingType.id, ids))
-
-
-@compiled
-def latest_note(client_id: Any, meeting_id: Any) -> Any:
-    """Return the note that was added to a meeting last."""
-    return (
-        MeetingNote.select()
-        .where(MeetingNote.client == client_id, MeetingNote.meeting == meeting_id)
-        .order_by(MeetingNote.created_at.desc(), MeetingNote.id.desc())
-        .limit(1)
-    )
-
-
 def publish(client_id: str, subscriptions: list[Subscription], activities: list[Activity]) -> None:
     """Store the events of activities for the webhooks that want them; call this after the writes.
 
-    An activity's related rows are the state to report. A row that it lacks is read as it is now.
+    An activity's related rows are the state to report. A lead that it lacks is read as it is now.
     """
     wanted = [
         activity
         for activity in activities
         if any(each.wants(event_type_of(activity)) for each in subscriptions)
     ]
-    rows = _Rows(client_id, wanted)
+    lacking = {each.__data__["lead"] for each in wanted if _given_lead(each) is None}
+    rows = leads_by_id(client_id=client_id, ids=sorted(lacking)) if lacking else []
+    found = {lead.id: lead for lead in rows}
     events = []
     for activity in wanted:
-        data = rows.describe(activity) | {"changes": activity.changes}
         event = activity.__data__
+        lead = _given_lead(activity) or found.get(event["lead"])
         events.append(
             new_event(
                 client_id,
                 event_type_of(activity),
-                data,
+                _describe(activity, lead) | {"changes": activity.changes},
                 event["created_at"],
                 meeting_id=event["meeting"],
                 lead_id=event["lead"],
             )
         )
     store(events, subscriptions)
+
+
+def _given_lead(activity: Activity) -> Lead | None:
+    """The lead that an activity has with it, or that its meeting has."""
+    meeting = activity.__rel__.get("meeting")
+    lead: Lead | None = (meeting or activity).__rel__.get("lead")
+    return lead
+
+
+def _describe(activity: Activity, lead: Lead | None) -> dict[str, Any]:
+    """Return what the event of an activity says, without the changes."""
+    related = activity.__rel__
+    if activity.__data__["meeting"] is None:
+        return event_payloads.describe_lead(related["lead"])
+    described = event_payloads.describe_meeting(related["meeting"], lead)
+    if "note" in related:
+        described |= event_payloads.describe_note(related["note"], related["meeting"])
+    return described
 
 
 def event_type_of(activity: Activity) -> str:
@@ -170,49 +156,6 @@ def new_delivery(event: Event, subscription: Subscription) -> Delivery:
             "delivered_at": None,
         }
     )
-
-
-class _Rows:
-    """The leads, meetings and notes of activities; those that an activity lacks are read."""
-
-    def __init__(self, client_id: str, activities: list[Activity]) -> None:
-        self._client_id = client_id
-        given = [activity.__rel__ for activity in activities]
-        lacking = {a.__data__["meeting"] for a in activities if "meeting" not in a.__rel__}
-        self._meetings = self._find_meetings(lacking - {None})
-        known = [*self._meetings.values(), *(rel["meeting"] for rel in given if "meeting" in rel)]
-        leads = {rel["lead"].id for rel in given if "lead" in rel}
-        leads |= {meeting.__rel__["lead"].id for meeting in known if "lead" in meeting.__rel__}
-        missing = {activity.__data__["lead"] for activity in activities} - leads
-        self._leads = self._find(leads_by_id, missing)
-
-    def _find(self, query: Any, ids: set[Any]) -> dict[str, Any]:
-        wanted = sorted(ids - {None})
-        found = query(client_id=self._client_id, ids=wanted) if wanted else []
-        return {row.id: row for row in found}
-
-    def _find_meetings(self, ids: set[Any]) -> dict[str, Meeting]:
-        found = self._find(meetings_by_id, ids)
-        hosts = self._find(hosts_by_id, {row.host_id for row in found.values()})
-        types = self._find(types_by_id, {row.meeting_type_id for row in found.values()})
-        for meeting in found.values():
-            meeting.__rel__["host"] = hosts.get(meeting.host_id or "")
-            meeting.__rel__["meeting_type"] = types.get(meeting.meeting_type_id or "")
-        return found
-
-    def describe(self, activity: Activity) -> dict[str, Any]:
-        """Return what the event of an activity says, without the changes."""
-        data, related = activity.__data__, activity.__rel__
-        if data["meeting"] is None:
-            return event_payloads.describe_lead(related.get("lead") or self._leads[data["lead"]])
-        meeting = related.get("meeting") or self._meetings[data["meeting"]]
-        lead = meeting.__rel__.get("lead") or self._leads.get(data["lead"])
-        described = event_payloads.describe_meeting(meeting, lead)
-        if activity.activity_type == "note_added":
-            note = related.get("note")
-            note = note or latest_note.first(client_id=self._client_id, meeting_id=meeting.id)
-            described |= event_payloads.describe_note(note, meeting)
-        return described
 
 
 def empty_newest(*conditions: Any) -> None:

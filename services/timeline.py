@@ -120,7 +120,7 @@ class ChangeSet:
         """Add an activity; `insert_activities` stores it in the transaction of the change.
 
         `state` is what an event reports: the `meeting`, `lead` or `note` as it is after this
-        change. Without it, the event reports the row as it is when the activities are stored.
+        change. A lead that is not given is read when the activities are stored.
         """
         if changes and description is None:
             description = f"Changed: {', '.join(changes)}"

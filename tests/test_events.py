@@ -9,11 +9,9 @@ from test_webhooks import add, log_meeting, log_of, public_names  # noqa: F401
 
 import database
 from database import db, transaction
-from ids import new_id
-from models import ACTIVITY_TYPES, MeetingNote
+from models import ACTIVITY_TYPES
 from services import lead_changes, leads, outbox, timeline, users, webhooks
 from services.results import Loaded
-from times import utc_now
 from webhook_models import EVENT_TYPES
 
 MEETING_KEYS = [
@@ -24,6 +22,11 @@ MEETING_KEYS = [
     *("external_event_id", "description", "additional_attendees", "reschedules"),
     *("created_at", "updated_at"),
 ]
+NOTE = {
+    "lead_email": "tony.stark@gmail.com",
+    "meeting_date": "2025-12-29T17:00:00Z",
+    "notes": "He likes suits.",
+}
 
 
 @pytest.fixture
@@ -146,7 +149,7 @@ def test_leads_of_one_array_report_their_own_states(api, webhook):
 
 def test_a_note_is_reported_with_its_meeting_and_lead(api, lead, webhook):
     meeting = log_meeting(api)
-    _add_note(api.client_id, lead["id"], meeting["id"])
+    api.post("/meeting-notes", json=NOTE)
 
     _, body = payloads_of(api, webhook)
 
@@ -160,25 +163,30 @@ def test_a_note_is_reported_with_its_meeting_and_lead(api, lead, webhook):
     assert body["data"]["meeting"]["title"] == meeting["title"]
 
 
-@transaction
-def _add_note(client_id, lead_id, meeting_id):
-    now = utc_now()
-    empty = ("external_meeting_id", "summary", "manual_ai_summary", "transcript_text")
-    MeetingNote.create(
-        id=new_id(),
-        client=client_id,
-        meeting=meeting_id,
-        provider="manual",
-        notes="He likes suits.",
-        action_items=["call"],
-        matched_by="calendar_event_id",
-        created_at=now,
-        updated_at=now,
-        **dict.fromkeys(empty),
-    )
-    changes = timeline.ChangeSet(client_id, lead_changes.latest_change)
-    changes.record(lead_id, "note_added", "Note added", now, meeting_id=meeting_id)
-    timeline.insert_activities(changes)
+def test_a_note_is_reported_before_the_later_changes_of_its_meeting(
+    kind, app, api, lead, webhook, monkeypatch
+):
+    if kind == "sqlite":
+        pytest.skip("SQLite has one writer, so changes commit in order")
+    meeting, store = log_meeting(api), outbox.store
+    other = api.on(app)
+    cancelling = threading.Thread(target=other.post, args=(f"/meetings/{meeting['id']}/cancel",))
+
+    def store_slowly(events, subscriptions):
+        if events[0].event_type == "note.added":
+            cancelling.start()
+            cancelling.join(0.3)  # it would commit meanwhile if the meeting were not locked
+        return store(events, subscriptions)
+
+    monkeypatch.setattr(outbox, "store", store_slowly)
+    api.post("/meeting-notes", json=NOTE)
+    cancelling.join()
+
+    bodies = payloads_of(api, webhook)
+    assert [(body["event_type"], body["data"]["meeting"]["status"]) for body in bodies[1:]] == [
+        ("note.added", "confirmed"),
+        ("meeting.cancelled", "cancelled"),
+    ]
 
 
 def test_a_call_that_changes_nothing_reports_nothing(api, lead, webhook):
