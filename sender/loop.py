@@ -27,7 +27,7 @@ from services import deliveries, event_payloads, outbox
 from times import utc_now
 
 POLL_SECONDS = 0.2  # how often an idle sender looks for deliveries
-SHORT_SECONDS = 0.005  # the same, just after it has stored results
+SHORT_SECONDS = 0.005  # how soon it looks again just after it has stored results
 GATHER_SECONDS = 0.03  # for more results to arrive after the first, so that one commit stores them
 THREADS = 64
 FOR_FAILING = 48  # threads at most for receivers whose last try failed

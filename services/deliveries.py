@@ -195,7 +195,7 @@ def _prune_parts(before: datetime) -> Iterator[tuple[str, int]]:
 
 
 def _prune_deliveries(before: datetime, after: int) -> tuple[int, int | None]:
-    """Delete the old ones among the next deliveries; returns how many, and where to continue."""
+    """Delete the old deliveries among the next BATCH; returns how many, and where to go on."""
     number = Delivery.number
     columns = number, Delivery.status, Delivery.created_at
     rows = rows_of(Delivery.select(*columns).where(number > after).order_by(number).limit(BATCH))
@@ -206,7 +206,10 @@ def _prune_deliveries(before: datetime, after: int) -> tuple[int, int | None]:
 
 
 def _prune_events(before: datetime, after: int) -> tuple[int, int | None]:
-    """Delete the old ones among the next events that no delivery needs; returns the same."""
+    """Delete the old events without deliveries among the next BATCH.
+
+    Returns how many, and where to go on.
+    """
     sequence = Event.sequence
     columns = sequence, Event.created_at
     rows = rows_of(Event.select(*columns).where(sequence > after).order_by(sequence).limit(BATCH))
