@@ -278,29 +278,39 @@ class Processing:
 
     def _apply(self, item: Item, meeting: Meeting | None) -> None:
         """Apply an outcome to the meeting that its pair names, or log the meeting first."""
-        effect = "unchanged"
-        is_current = meeting is not None and meeting.external_event_id == item.pairs[0][1]
-        if not is_current and not item.wrong:
+        if meeting is not None and (item.wrong or self._is_current(item, meeting)):
+            self._apply_to_known(item, meeting)
+        else:
             # The booking is unknown as yet, or known by its previous id; or the event is a late one
             # of an earlier id, and changes nothing.
-            [result] = self._log([item.loaded])
-            if not isinstance(result, RowResult):
-                return self._settle_booking(item, result)
-            meeting, effect = result.row, EFFECTS[result.effect]
-            is_current = result.row.external_event_id == item.pairs[0][1]
-        else:
-            item.keep_repairs("reason")  # the other fields are not used
-            if is_current and (error := self._lead_fault(item, meeting)):
-                return item.refuse(error, "lead_email")
-        assert meeting is not None
-        if is_current:
-            effect = self._carry_out(item, meeting.id) or effect
-        item.settle(effect, meeting)
-        return None
+            self._log_and_apply(item)
 
-    def _lead_fault(self, item: Item, meeting: Meeting | None) -> ServiceError | None:
+    def _is_current(self, item: Item, meeting: Meeting) -> bool:
+        """Whether the event has the id that the meeting's booking has now."""
+        return bool(meeting.external_event_id == item.pairs[0][1])
+
+    def _apply_to_known(self, item: Item, meeting: Meeting) -> None:
+        item.keep_repairs("reason")  # the other fields are not used
+        if not self._is_current(item, meeting):
+            item.settle("unchanged", meeting)
+        elif error := self._lead_fault(item, meeting):
+            item.refuse(error, "lead_email")
+        else:
+            item.settle(self._carry_out(item, meeting.id) or "unchanged", meeting)
+
+    def _log_and_apply(self, item: Item) -> None:
+        [result] = self._log([item.loaded])
+        if not isinstance(result, RowResult):
+            self._settle_booking(item, result)
+            return
+        effect = EFFECTS[result.effect]
+        if self._is_current(item, result.row):
+            effect = self._carry_out(item, result.row.id) or effect
+        item.settle(effect, result.row)
+
+    def _lead_fault(self, item: Item, meeting: Meeting) -> ServiceError | None:
         """The error if an event's email does not name the lead of the meeting that it is about."""
-        if meeting is None or not item.receipt.email_key:
+        if not item.receipt.email_key:
             return None
         return bookings.lead_fault(self.client_id, item.given, meeting)
 
