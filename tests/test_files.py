@@ -325,7 +325,7 @@ class TestOutcomes:
             ({"outcome_notes": "x"}, "outcome_notes: Needs a matching status."),
             (
                 {"status": "completed", "cancellation_reason": "x"},
-                "cancellation_reason: Needs a status",
+                "cancellation_reason: Needs a matching status.",
             ),
             (
                 {"status": "cancelled", "cancellation_reason": "x" * 1001},
