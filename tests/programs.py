@@ -22,7 +22,7 @@ def find_or_install(package: str, names: tuple[str, ...]) -> str:
         pytest.skip(f"{names[0]} is not installed; `make test INSTALL=1` lets root install it")
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip(f"{names[0]} is not installed, and only root on Debian can install it here")
-    # `make test` runs two processes, and apt-get one at a time.
+    # `make test` runs three processes, and apt-get one at a time.
     with open(Path(tempfile.gettempdir()) / "meetings-apt-get.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if found := next(filter(None, map(shutil.which, names)), None):

@@ -95,9 +95,12 @@ def test_after_sigterm_new_requests_are_served_or_refused_at_once(tmp_path, serv
 
     load, asked, *_ = terminate(server, seeded, 2)
 
-    refused = [c.took for c in load.calls if c.began > asked and isinstance(c.result, str)]
-    report(**load.figures(), refused_within=f"{max(refused):.2f} s")
-    assert max(refused) < 1
+    refused = sorted(c.took for c in load.calls if c.began > asked and isinstance(c.result, str))
+    usual, slowest = refused[len(refused) * 99 // 100], refused[-1]
+    report(**load.figures(), refused_within=f"{usual:.3f} s, the slowest {slowest:.2f} s")
+    assert usual < 0.1
+    # A caller that connected just before waits until the last process closes the listening socket.
+    assert slowest < 3
 
 
 @short_and_long("restarts", 1, 20)
