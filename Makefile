@@ -18,16 +18,18 @@ run: .venv/installed  ## install, migrate, create the demo and serve
 serve:  ## only start the server
 	@$(QUIET) exec $(BIN)/python -m config.serve
 
-# Three processes: the fault tests mostly wait, and the others keep both cores busy.
+# Three processes share the two cores: the fault tests of the third mostly wait.
+THIRD := tests/faults tests/test_desk_browser.py tests/test_docs_page.py tests/test_property.py
+OTHERS := $(filter-out $(THIRD),$(wildcard tests/test_*.py))
 SECOND := postgresql or generated_clients or test_bench
 
 test: .venv/installed-dev  ## run all tests, on SQLite and PostgreSQL; INSTALL=1 lets root install missing Debian packages
 	@mkdir -p var; export INSTALL=$(INSTALL); \
-	$(BIN)/python -m pytest -rs tests/faults >var/test-faults.log 2>&1 & faults=$$!; \
-	$(BIN)/python -m pytest -rs tests/test_*.py -k "$(SECOND)" >var/test-postgresql.log 2>&1 & second=$$!; \
-	$(BIN)/python -m pytest -rs tests/test_*.py -k "not ($(SECOND))"; first=$$?; \
-	wait $$second; second=$$?; cat var/test-postgresql.log; \
-	wait $$faults; faults=$$?; cat var/test-faults.log; exit $$((first | second | faults))
+	$(BIN)/python -m pytest -rs $(THIRD) >var/test-third.log 2>&1 & third=$$!; \
+	$(BIN)/python -m pytest -rs $(OTHERS) -k "$(SECOND)" >var/test-second.log 2>&1 & second=$$!; \
+	$(BIN)/python -m pytest -rs $(OTHERS) -k "not ($(SECOND))"; first=$$?; \
+	wait $$second; second=$$?; cat var/test-second.log; \
+	wait $$third; third=$$?; cat var/test-third.log; exit $$((first | second | third))
 
 soak: .venv/installed-dev  ## run the long fault tests, then SOAK_SECONDS (600 by default) of load
 	$(BIN)/python -m pytest -m soak tests/faults tests/test_desk_browser.py
