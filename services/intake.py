@@ -93,6 +93,9 @@ def _read(source: Source, payload: Any) -> ReportedEvent:
 @transaction
 def _receive(client_id: str, items: list[Item]) -> list[Receipt]:
     db.lock_client(client_id, shared=True)
+    # Batches of two processes may change the same meetings in different orders. One at a time, they
+    # cannot deadlock: PostgreSQL needs a second to notice, and callers would get 503 in the end.
+    db.lock_names([f"{client_id} receipts"])
     processing = Processing(client_id)
     processing.run(items)
     receipts.insert([item.receipt for item in items])
