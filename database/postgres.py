@@ -24,7 +24,8 @@ LOCK_TIMEOUTS = {"55P03", "57014"}  # lock_not_available, query_canceled
 APPLICATION_NAME = "meetings"  # marks the sessions of this service in pg_stat_activity
 NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory locks; how many
 PATIENCE_SECONDS = 3600.0  # for the server to sort what an export reads, or to build an index
-CLIENT_LOCK = 0x6E79  # the first half of the keys of the locks of clients
+# The first halves of the keys of the locks of clients.
+CLIENT_LOCK, RECEIPTS_LOCK = 0x6E79, 0x6E7A
 # Plans are made once, for all values: a plan for one client's values would be made again each time,
 # and depend on how many of its rows the last ANALYZE saw.
 SETTINGS = {"synchronous_commit": "on", "plan_cache_mode": "force_generic_plan"}
@@ -256,6 +257,17 @@ class Postgres(Pool, PostgresqlDatabase):
         self.execute_sql(
             f"SELECT pg_advisory_xact_lock{kind}(%s, %s)",
             (CLIENT_LOCK, crc32(client_id.encode()) - 2**31),
+        )
+
+    def queue_receipts(self, client_id: str) -> None:
+        """Let transactions that process receipts of a client take turns.
+
+        Two of them may change the same meetings in different orders. The server needs a second to
+        find a deadlock, and with several in a row callers would wait in vain.
+        """
+        self.execute_sql(
+            "SELECT pg_advisory_xact_lock(%s, %s)",
+            (RECEIPTS_LOCK, crc32(client_id.encode()) - 2**31),
         )
 
     def discard_log(self) -> None:

@@ -259,6 +259,9 @@ class Sqlite(Pool, SqliteDatabase):
     def lock_client(self, client_id: str, shared: bool = False) -> None:
         """Do nothing: the write transaction is the lock."""
 
+    def queue_receipts(self, client_id: str) -> None:
+        """Do nothing: the write transaction is the lock."""
+
     def discard_log(self) -> None:
         """Empty the write-ahead log, which still holds earlier contents of the changed pages.
 

@@ -93,9 +93,7 @@ def _read(source: Source, payload: Any) -> ReportedEvent:
 @transaction
 def _receive(client_id: str, items: list[Item]) -> list[Receipt]:
     db.lock_client(client_id, shared=True)
-    # Batches of two processes may change the same meetings in different orders. One at a time, they
-    # cannot deadlock: PostgreSQL needs a second to notice, and callers would get 503 in the end.
-    db.lock_names([f"{client_id} receipts"])
+    db.queue_receipts(client_id)
     processing = Processing(client_id)
     processing.run(items)
     receipts.insert([item.receipt for item in items])
@@ -156,6 +154,7 @@ def retry_many(client_id: str, query: dict[str, Any]) -> tuple[dict[str, int], i
 @transaction
 def _retry(client_id: str, ids: list[str]) -> list[Receipt]:
     db.lock_client(client_id, shared=True)
+    db.queue_receipts(client_id)
     locked = receipts.receipts_locked(client_id=client_id, ids=ids)
     failed = [receipt for receipt in locked if receipt.outcome not in SUCCEEDED]
     again = [receipt for receipt in failed if receipt.payload != UNKEPT]
