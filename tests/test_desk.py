@@ -1,4 +1,4 @@
-"""The desk: signing in, who may do what, what the pages show, and what they cost."""
+"""The desk over HTTP: sign-in, permissions, the contents of pages, and their cost."""
 
 import re
 import time
@@ -465,6 +465,7 @@ class TestFigures:
             for rows in page.split("<table")[1:]
         ]
         assert len(tables) == 3
+        assert page.count('class="rate-bar"') >= 2  # of hosts and of sources
         for rows in tables:
             sums = [sum(column) for column in zip(*rows, strict=True)]
             still_open = stats["scheduled"] + stats["confirmed"]
