@@ -18,16 +18,17 @@ def list_webhooks() -> Any:
     known = webhooks.list_all(g.client_id)
     if not known:
         return render_template("desk/webhooks.html")
-    return _log_page(webhooks.most_urgent(known))
+    return _log_page(webhooks.most_urgent(known), known)
 
 
 @desk.get("/deliveries/<uuid:webhook_id>")
 def list_deliveries(webhook_id: UUID) -> Any:
     """List the deliveries of a webhook, the failed ones first."""
-    return _log_page(webhooks.find(g.client_id, str(webhook_id)))
+    webhook = webhooks.find(g.client_id, str(webhook_id))
+    return _log_page(webhook, webhooks.list_all(g.client_id))
 
 
-def _log_page(webhook: Any) -> Any:
+def _log_page(webhook: Any, known: list[Any]) -> Any:
     names = ("status", "event_type", "cursor")
     form = Form("filters", {n: request.args[n] for n in names if n in request.args})
     rows: list[Any] = []
@@ -42,7 +43,7 @@ def _log_page(webhook: Any) -> Any:
         "desk/deliveries.html",
         form=form,
         webhook=webhook,
-        webhooks=webhooks.list_all(g.client_id),
+        webhooks=known,
         failed=failed,
         deliveries=rows,
         next_cursor=write_cursor(next_key),
