@@ -9,7 +9,7 @@ from server import run_flask, serving_demo
 
 from config.settings import ROOT
 
-EXAMPLES = 2  # for each call and phase; the whole test takes about a minute
+EXAMPLES = 3  # for each call and phase; the whole test takes about a minute
 
 
 def test_schemathesis_finds_no_difference_from_the_openapi_document(tmp_path):

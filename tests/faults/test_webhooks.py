@@ -127,7 +127,7 @@ def check(seeded, receiver, report, **figures):
 @pytest.mark.parametrize(
     ("role", "kills"),
     [
-        pytest.param("sender", 2, id="sender-short"),
+        pytest.param("sender", 3, id="sender-short"),
         pytest.param("sender", 50, id="sender-long", marks=pytest.mark.soak),
         pytest.param("worker", 50, id="worker-long", marks=pytest.mark.soak),
     ],
