@@ -189,7 +189,7 @@ def test_a_reload_and_a_stop_end_as_they_should(host, key):
 def test_a_backup_is_restored_and_an_upgrade_starts_again(host, key):
     [backup] = re.findall(r"`(meetings db backup .+?)`", GUIDE)
     meetings = host.call("/meetings", key)["meetings"]
-    host.run(f"{backup}; mv /var/lib/meetings/backup-*.db /root/backup.db")
+    host.run(f"{backup}; mv /var/lib/meetings/backup-*.db /var/backups/meetings.db")
     book(host, key)
 
     host.run(commands_of("Backup"))
