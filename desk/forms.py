@@ -1,7 +1,7 @@
-"""What a person has typed into a form: loading it by the API's schemas, and what is wrong with it.
+"""Forms: load what a person has typed by the API's schemas, and collect the errors.
 
-The fields of a form have the names of the schema's fields, so that the API's own sentences can be
-shown beside them.
+A form's fields have the names of the schema's fields. So a page can show the API's own error
+sentences beside the fields.
 """
 
 from collections.abc import Callable, Container, Iterator

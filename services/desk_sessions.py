@@ -1,4 +1,4 @@
-"""Sessions of the desk: who has signed in with a key."""
+"""Sessions of the desk: a person signs in with an API key, for twelve hours."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ insert = Insert(DeskSession)
 
 
 class SignedIn(NamedTuple):
-    """The client for which a person has signed in, and whether the key may only read."""
+    """The client of a session's key, and whether the key may only read."""
 
     client_id: str
     client_name: str
@@ -63,7 +63,7 @@ def _insert(key_id: str, token: str, now: datetime) -> None:
 
 
 def find_or_none(token: str) -> SignedIn | None:
-    """Return who has signed in with a token; None once the session or its key has ended."""
+    """Return the client and the scope of a session; None after it or its key has ended."""
     now = utc_now()
     found = session_by_token.tuples(
         token_hash=hash_secret(token), now=now, today=now.date().isoformat()

@@ -22,7 +22,7 @@ FIELDS = SCHEMA.load_fields
 GUEST_FIELDS = Attendee().load_fields
 REASON = Reason().load_fields["reason"]
 
-# Fields on which other fields depend, and guests, who may be the same once valid.
+# Repaired first, even if valid: other fields depend on them, and guests may be listed twice.
 EAGER = ("meeting_url", "location_type", "timezone", "additional_attendees")
 # A payload without these is not a booking, so their faults stay. Of two alternatives, one is
 # enough.

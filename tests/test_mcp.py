@@ -1,4 +1,4 @@
-"""POST /mcp: the protocol, who may call it, and what it logs."""
+"""POST /mcp: the protocol, its authentication, and its log lines."""
 
 import base64
 import random

@@ -212,7 +212,7 @@ def _numbered_page(query: dict[str, Any], has_more: bool, **things: Any) -> Resp
 @tool(LeadsToSave, replaces=True)
 def upsert_leads(loaded: Loaded) -> Response:
     """Create a lead, or update the one that has its `external_id` or `email`: the given fields
-    replace, null clears. Use it before create_meeting for a person who is no lead yet. A lead
+    replace, null clears. Before create_meeting, use it to create the lead if there is none. A lead
     without both is always created. With `leads`, save several at once.
     """
     body = Rows(False, [loaded], {})
