@@ -192,11 +192,16 @@ def test_a_body_of_eight_mebibytes_reaches_the_service_and_a_larger_one_does_not
     assert b'"success"' not in answer
 
 
-def test_a_caller_cannot_forge_its_address_or_scheme(proxy, server):
+def test_a_caller_cannot_forge_its_address_or_scheme(proxy, server, key):
     forged = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "http", "Host": NAME}
     id = f"forged-{proxy.https_port}"
+    source = json.dumps({"name": id, "provider": "calcom"}).encode()
+    headers = forged | {"X-Request-Id": id, "X-API-Key": key}
 
-    assert proxy.call("GET", "/healthz", headers=forged | {"X-Request-Id": id})[0] == 200
+    status, answer = proxy.call("POST", "/api/public/sources", source, headers)
+
+    assert status == 201
+    assert json.loads(answer)["url"].startswith(f"https://{NAME}/hooks/")
 
     line = ""
     while f"request_id={id} " not in line:
