@@ -1,6 +1,5 @@
 """SQLite in WAL mode: every acknowledged commit is on disk, and writers queue in the process."""
 
-import json
 import os
 import sqlite3
 import time
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 from peewee import OperationalError, SqliteDatabase, Value
 
 from database.pool import (
@@ -214,7 +214,7 @@ class Sqlite(Pool, SqliteDatabase):
 
     def list_value(self, values: list[Any]) -> str:
         """A list in the form that a query takes: one value of any length."""
-        return json.dumps(values)
+        return orjson.dumps(values).decode()
 
     def prepare_storage(self) -> None:
         """Make the folder of the database file, and the file unless it is there.

@@ -80,7 +80,7 @@ def has_expired(last_day: str | None) -> bool:
 
 
 def _today() -> str:
-    return utc_now().date().isoformat()
+    return utc_now().isoformat()[:10]
 
 
 def _keys_of_hashes(_: str, key_hashes: list[str]) -> list[ApiKey | None]:

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from database import transaction
-from database.group_commit import GroupCommit
+from database import group_commit, transaction
+from database.group_commit import SINGLES, GroupCommit
 from database.pool import PoolTimeout
 from services.errors import LeadNotFound
 
@@ -147,3 +147,30 @@ def test_a_call_within_a_transaction_runs_alone_and_does_not_wait_for_others():
 
     assert results == [[14]]
     assert work.groups == [("client", [1]), ("client", [7]), ("client", [2])]
+
+
+def test_after_many_calls_alone_only_a_few_wait_for_others(monkeypatch):
+    waits = []
+    monkeypatch.setattr(group_commit, "wait_until_idle", waits.append)
+    work = Work(followers=0)
+
+    for _ in range(3 * SINGLES):
+        work.run("client", ["a"])
+
+    assert len(waits) == SINGLES + 2
+
+
+def test_after_a_group_of_several_calls_each_call_waits_for_others_again(monkeypatch):
+    waits = []
+    monkeypatch.setattr(group_commit, "wait_until_idle", waits.append)
+    work = Work(followers=0)
+    for _ in range(SINGLES + 1):
+        work.run("client", ["a"])
+    work.groups.clear()  # so that the next call waits for its followers
+    work.followers = 2
+    work.call_all([("client", ["b"])] * 3)
+    waits.clear()
+
+    work.run("client", ["c"])
+
+    assert len(waits) == 1

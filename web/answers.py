@@ -37,12 +37,19 @@ log = logging.getLogger("meetings")
 
 
 class JsonResponse(Response):
-    """A JSON response whose headers are complete: Werkzeug would examine each of them again."""
+    """A JSON response, which no cache may store.
+
+    A shared cache knows `Authorization`, but not `X-API-Key`. Without `Cache-Control` it might
+    serve the response to callers without a key.
+    """
 
     default_mimetype = "application/json"
 
+    def __init__(self, body: bytes, status: int) -> None:
+        super().__init__(body, status, headers=[("Cache-Control", "no-store")])
+
     def get_wsgi_headers(self, environ: Any) -> Any:
-        """Return the headers as they are."""
+        """Return the headers, which are complete: Werkzeug would examine each of them again."""
         return self.headers
 
 

@@ -98,7 +98,8 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, os.environ[VARIABLE])
         shown = generate_latest(registry) + generate_latest(_count_deliveries())
-        return Response(shown, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        headers = {"Cache-Control": "no-store"}
+        return Response(shown, headers=headers, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     def count_request(self, response: Response) -> Response:
         """Count a request, its duration, and what it spent in the database."""

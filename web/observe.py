@@ -31,14 +31,8 @@ def begin_request() -> None:
 
 
 def end_request(response: Response) -> Response:
-    """Set `X-Request-Id` on the response, and log the request in one line.
-
-    Without `Cache-Control`, a shared cache may store a response and serve it to callers without a
-    key: caches know `Authorization`, but not `X-API-Key`.
-    """
+    """Set `X-Request-Id` on the response, and log the request in one line."""
     response.headers["X-Request-Id"] = g.request_id
-    if "Cache-Control" not in response.headers:
-        response.headers["Cache-Control"] = "no-store"
     if log.isEnabledFor(logging.INFO):
         line = RequestLine(
             request_id=g.request_id,
