@@ -168,8 +168,8 @@ class Url(InputField, fields.Url):
         self.validators = [PlainText(max=LONGEST_URL), is_url]
 
 
-class Word(InputField, fields.String):
-    """A word of at most `longest` of the characters a-z, 0-9, _ and -, except the reserved ones."""
+class Slug(InputField, fields.String):
+    """A short name of the characters a-z, 0-9, _ and -, except the reserved ones."""
 
     def __init__(self, longest: int, reserved: tuple[str, ...], **options: Any) -> None:
         pattern = f"^(?!({'|'.join(reserved)})$)[a-z0-9_-]{{1,{longest}}}$"

@@ -109,7 +109,7 @@ class MeetingNoteRequest(Request):
     meeting_date = fields.UtcDateTime(
         about="About when the meeting starts, an ISO 8601 date and time; UTC without an offset."
     )
-    provider = fields.Word(
+    provider = fields.Slug(
         64, RESERVED_NOTE_PROVIDERS, about="The tool that made the note; `manual` by default."
     )
     external_meeting_id = fields.Text(

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from cli.command import NAME, Shown, command, state_of
+from cli.command import NAME, Output, command, state_of
 from models import ApiKey
 from services import clients
 
@@ -55,7 +55,7 @@ def create_key(client: str, read_only: bool, name: str | None, expires: datetime
         owner.id, name=name, read_only=read_only, expires_on=expires and expires.date()
     )
     return (
-        _shown_key(key) | {"client_id": owner.id, "api_key": api_key},
+        _key_output(key) | {"client_id": owner.id, "api_key": api_key},
         lambda made: (
             f"{_key_line(made)}\n"
             f"The key of the client {owner.name}, shown only once: {made['api_key']}"
@@ -68,7 +68,7 @@ def create_key(client: str, read_only: bool, name: str | None, expires: datetime
 @command
 def list_keys(client: str) -> Any:
     """List the keys of CLIENT (id or name)."""
-    return [_shown_key(row) for row in clients.list_keys(clients.find(client).id)], _key_line
+    return [_key_output(row) for row in clients.list_keys(clients.find(client).id)], _key_line
 
 
 @key_group.command("revoke")
@@ -76,10 +76,10 @@ def list_keys(client: str) -> Any:
 @command
 def revoke_key(key_id: str) -> Any:
     """Revoke a key at once, in every process."""
-    return _shown_key(clients.revoke_key(key_id)), _key_line
+    return _key_output(clients.revoke_key(key_id)), _key_line
 
 
-def _shown_key(key: ApiKey) -> Shown:
+def _key_output(key: ApiKey) -> Output:
     return {
         "id": key.id,
         "name": key.name,
@@ -94,7 +94,7 @@ def _shown_key(key: ApiKey) -> Shown:
     }
 
 
-def _key_line(row: Shown) -> str:
+def _key_line(row: Output) -> str:
     return "  ".join(
         [
             row["id"],

@@ -18,7 +18,7 @@ from services import migrations
 from services.errors import ServiceError
 from times import format_instant
 
-Shown = dict[str, Any]  # a row as a command prints it
+Output = dict[str, Any]  # a row as a command prints it
 
 
 class Argument(click.ParamType):
@@ -110,7 +110,7 @@ def _database_fault(error: PeeweeException) -> str:
     return " ".join(str(error).split())
 
 
-def state_of(row: Shown, has_expired: bool = False) -> str:
+def state_of(row: Output, has_expired: bool = False) -> str:
     """Say when a key or a feed was made, and whether it was revoked or has expired."""
     state = "expired" if has_expired else "in use"
     if row["revoked"]:

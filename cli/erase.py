@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from cli.command import LEAD_ID, NAME, Shown, command
+from cli.command import LEAD_ID, NAME, Output, command
 from services import clients, erasure
 
 
@@ -22,6 +22,6 @@ def erase_lead(client: str, lead_id: str) -> Any:
     return {"lead_id": lead_id, "erased": erased}, _erased_line
 
 
-def _erased_line(row: Shown) -> str:
+def _erased_line(row: Output) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in row["erased"].items())
     return f"Erased lead {row['lead_id']}: {counts}."

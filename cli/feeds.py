@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from cli.command import LEAD_ID, NAME, Shown, command, state_of
+from cli.command import LEAD_ID, NAME, Output, command, state_of
 from models import Feed
 from services import clients, feeds
 
@@ -29,7 +29,7 @@ def create_feed(client: str, host_email: str | None, lead_id: str | None) -> Any
     owner = clients.find(client)
     feed, token = feeds.create(owner.id, host_email, lead_id)
     url = f"{current_app.config['SETTINGS'].base_url}/feeds/{token}.ics"
-    return _shown_feed(feed) | {"url": url}, lambda made: f"{made['id']}  {made['url']}"
+    return _feed_output(feed) | {"url": url}, lambda made: f"{made['id']}  {made['url']}"
 
 
 @feed_group.command("list")
@@ -37,7 +37,7 @@ def create_feed(client: str, host_email: str | None, lead_id: str | None) -> Any
 @command
 def list_feeds(client: str) -> Any:
     """List the feeds of CLIENT (id or name)."""
-    return [_shown_feed(row) for row in feeds.list_all(clients.find(client).id)], _feed_line
+    return [_feed_output(row) for row in feeds.list_all(clients.find(client).id)], _feed_line
 
 
 @feed_group.command("revoke")
@@ -45,10 +45,10 @@ def list_feeds(client: str) -> Any:
 @command
 def revoke_feed(feed_id: str) -> Any:
     """Revoke a feed at once, in every process."""
-    return _shown_feed(feeds.revoke(feed_id)), _feed_line
+    return _feed_output(feeds.revoke(feed_id)), _feed_line
 
 
-def _shown_feed(feed: Feed) -> Shown:
+def _feed_output(feed: Feed) -> Output:
     return {
         "id": feed.id,
         "host_id": feed.host_id,
@@ -59,6 +59,6 @@ def _shown_feed(feed: Feed) -> Shown:
     }
 
 
-def _feed_line(row: Shown) -> str:
+def _feed_line(row: Output) -> str:
     owner = next((f"{of} {row[f'{of}_id']}" for of in ("host", "lead") if row[f"{of}_id"]), "all")
     return f"{row['id']}  {owner}  {state_of(row)}"

@@ -9,7 +9,7 @@ import click
 from flask.cli import AppGroup
 
 from bases import Query, ResponseSchema
-from cli.command import NAME, Shown, command
+from cli.command import NAME, Output, command
 from lead_schemas import LeadResponse, LeadsQuery
 from schemas import MeetingExport, MeetingFilters
 from services import clients, leads, meetings
@@ -93,7 +93,7 @@ def _import(client: str, kind: Kind, path: Path, maps: tuple[str, ...], dry_run:
     return shown, _report_lines, int(report.counts["failed"] > 0)
 
 
-def _report_lines(report: Shown) -> str:
+def _report_lines(report: Output) -> str:
     counts = ", ".join(f"{name} {report[name]:,}" for name in ("created", "updated", "unchanged"))
     line = f"{counts}, failed {report['failed']:,}; {report['rows_per_second']:,} rows a second."
     if report["dry_run"]:

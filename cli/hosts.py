@@ -5,7 +5,7 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from cli.command import EMAIL, NAME, Shown, command
+from cli.command import EMAIL, NAME, Output, command
 from models import MeetingType, User
 from services import clients, meeting_types, users
 
@@ -23,7 +23,8 @@ type_group = AppGroup("meeting-types", help="Manage the types of meetings.")
 def add_user(client: str, email: str, first_name: str, last_name: str, inactive: bool) -> Any:
     """Add a host to CLIENT (id or name)."""
     owner = clients.find(client)
-    return _shown_user(users.add(owner.id, email, first_name, last_name, not inactive)), _user_line  # fmt: skip  # noqa: E501
+    user = users.add(owner.id, email, first_name, last_name, not inactive)
+    return _user_output(user), _user_line
 
 
 @user_group.command("list")
@@ -31,7 +32,7 @@ def add_user(client: str, email: str, first_name: str, last_name: str, inactive:
 @command
 def list_users(client: str) -> Any:
     """List the hosts of CLIENT (id or name)."""
-    return [_shown_user(row) for row in users.list_all(clients.find(client).id)], _user_line
+    return [_user_output(row) for row in users.list_all(clients.find(client).id)], _user_line
 
 
 @user_group.command("deactivate")
@@ -40,7 +41,7 @@ def list_users(client: str) -> Any:
 @command
 def deactivate_user(client: str, email: str) -> Any:
     """Stop a user from hosting new meetings."""
-    return _shown_user(users.set_active(clients.find(client).id, email, False)), _user_line
+    return _user_output(users.set_active(clients.find(client).id, email, False)), _user_line
 
 
 @user_group.command("activate")
@@ -49,7 +50,7 @@ def deactivate_user(client: str, email: str) -> Any:
 @command
 def activate_user(client: str, email: str) -> Any:
     """Let a user host new meetings again."""
-    return _shown_user(users.set_active(clients.find(client).id, email, True)), _user_line
+    return _user_output(users.set_active(clients.find(client).id, email, True)), _user_line
 
 
 @type_group.command("add")
@@ -58,7 +59,7 @@ def activate_user(client: str, email: str) -> Any:
 @command
 def add_meeting_type(client: str, name: str) -> Any:
     """Add a meeting type to CLIENT (id or name)."""
-    return _shown_type(meeting_types.add(clients.find(client).id, name)), _type_line
+    return _type_output(meeting_types.add(clients.find(client).id, name)), _type_line
 
 
 @type_group.command("list")
@@ -67,10 +68,10 @@ def add_meeting_type(client: str, name: str) -> Any:
 def list_meeting_types(client: str) -> Any:
     """List the meeting types of CLIENT (id or name)."""
     rows = meeting_types.list_all(clients.find(client).id)
-    return [_shown_type(row) for row in rows], _type_line
+    return [_type_output(row) for row in rows], _type_line
 
 
-def _shown_user(user: User) -> Shown:
+def _user_output(user: User) -> Output:
     return {
         "id": user.id,
         "email": user.email,
@@ -80,14 +81,14 @@ def _shown_user(user: User) -> Shown:
     }
 
 
-def _user_line(row: Shown) -> str:
+def _user_line(row: Output) -> str:
     state = "active" if row["active"] else "inactive"
     return f"{row['id']}  {row['email']}  {row['first_name']} {row['last_name']}  {state}"
 
 
-def _shown_type(meeting_type: MeetingType) -> Shown:
+def _type_output(meeting_type: MeetingType) -> Output:
     return {"id": meeting_type.id, "name": meeting_type.name}
 
 
-def _type_line(row: Shown) -> str:
+def _type_line(row: Output) -> str:
     return f"{row['id']}  {row['name']}"

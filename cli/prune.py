@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from cli.command import Shown, command
+from cli.command import Output, command
 from services import deliveries, desk_sessions, erased_events, idempotency, receipts
 
 
@@ -31,6 +31,6 @@ def prune() -> Any:
     return deleted, _deleted_line
 
 
-def _deleted_line(row: Shown) -> str:
+def _deleted_line(row: Output) -> str:
     counts = [f"{count} {name.replace('_', ' ')}" for name, count in row.items()]
     return f"Deleted {', '.join(counts[:-1])} and {counts[-1]}."

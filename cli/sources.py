@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from cli.command import NAME, JsonFile, Shown, command
+from cli.command import NAME, JsonFile, Output, command
 from intake_models import SOURCE_PROVIDERS, Source
 from intake_schemas import ReceiptResponse, SourceRequest, SourceResponse
 from services import clients, intake, sources
@@ -36,7 +36,7 @@ def create_source(client: str, no_create_leads: bool, **given: Any) -> Any:
         source, token = sources.create(owner.id, loaded.require_valid())
     except RecursionError as error:
         raise InvalidRequest({"mapping": ["Is nested too deeply."]}) from error
-    return _shown_with_url(source, token), _url_line
+    return _output_with_url(source, token), _url_line
 
 
 @source_group.command("list")
@@ -54,7 +54,7 @@ def list_sources(client: str) -> Any:
 def rotate_source(source_id: str) -> Any:
     """Give a source a new address, which is shown only once; the old one is unknown at once."""
     source = sources.find_of_any_client(source_id)
-    return _shown_with_url(*sources.rotate(source.client_id, source.id)), _url_line
+    return _output_with_url(*sources.rotate(source.client_id, source.id)), _url_line
 
 
 @source_group.command("delete")
@@ -77,22 +77,22 @@ def try_source(source_id: str, file: Any) -> Any:
     return ReceiptResponse().dump(receipt), _receipt_lines
 
 
-def _shown_with_url(source: Source, token: str) -> Shown:
+def _output_with_url(source: Source, token: str) -> Output:
     url = f"{current_app.config['SETTINGS'].base_url}/hooks/{token}"
     return {**SourceResponse().dump(source), "url": url}
 
 
-def _url_line(row: Shown) -> str:
+def _url_line(row: Output) -> str:
     return f"{row['id']}  {row['url']}"
 
 
-def _source_line(row: Shown) -> str:
+def _source_line(row: Output) -> str:
     signed = "signed" if row["signed"] else "unsigned"
     last = format_instant(row["last_received_at"]) or "never"
     return f"{row['id']}  {row['name']}  {row['provider']}  {signed}  last received {last}"
 
 
-def _receipt_lines(row: Shown) -> str:
+def _receipt_lines(row: Output) -> str:
     details = [
         f"  {field}: {sentence}"
         for field, sentences in (row["details"] or {}).items()

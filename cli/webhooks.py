@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from cli.command import NAME, Argument, Shown, command
+from cli.command import NAME, Argument, Output, command
 from config.supervisor import SENDER
 from fields import Url
 from services import clients, sending, webhooks
@@ -43,7 +43,7 @@ def add_webhook(client: str, url: str, name: str | None, events: tuple[str, ...]
     except InvalidRequest as error:
         raise click.UsageError(error.message.removeprefix("url: ")) from error
     return (
-        _shown(webhook) | {"signing_secret": secret},
+        _output(webhook) | {"signing_secret": secret},
         lambda made: (
             f"Webhook {made['id']}. Its signing secret, shown only once: {made['signing_secret']}"
         ),
@@ -55,7 +55,7 @@ def add_webhook(client: str, url: str, name: str | None, events: tuple[str, ...]
 @command
 def list_webhooks(client: str) -> Any:
     """List the webhooks of CLIENT (id or name)."""
-    return [_shown(row) for row in webhooks.list_all(clients.find(client).id)], _line
+    return [_output(row) for row in webhooks.list_all(clients.find(client).id)], _line
 
 
 @webhook_group.command("delete")
@@ -63,7 +63,7 @@ def list_webhooks(client: str) -> Any:
 @command
 def delete_webhook(webhook_id: str) -> Any:
     """Delete a webhook; its waiting deliveries are not sent."""
-    return _shown(webhooks.delete_by_id(webhook_id)), lambda row: f"Deleted {row['id']}."
+    return _output(webhooks.delete_by_id(webhook_id)), lambda row: f"Deleted {row['id']}."
 
 
 @webhook_group.command("send")
@@ -94,17 +94,17 @@ def show_status() -> Any:
     return sending.status(), _status_lines
 
 
-def _shown(webhook: Webhook) -> Shown:
+def _output(webhook: Webhook) -> Output:
     names = ("id", "name", "url", "events", "enabled", "disabled_reason", "created_at")
     return {name: webhook.__data__[name] for name in names}
 
 
-def _line(row: Shown) -> str:
+def _line(row: Output) -> str:
     state = "enabled" if row["enabled"] else f"disabled: {row['disabled_reason'] or 'by hand'}"
     return f"{row['id']}  {row['url']}  {', '.join(row['events']) or 'all events'}  {state}"
 
 
-def _status_lines(status: Shown) -> str:
+def _status_lines(status: Output) -> str:
     seen = [
         f"  {row['id']}, since {format_instant(row['started_at'])},"
         f" last seen {format_instant(row['seen_at'])}"

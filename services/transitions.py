@@ -19,7 +19,7 @@ from services.results import Details, Loaded, Result, RowResult
 from services.timeline import ChangeSet, insert_activities
 from times import TOO_LATE, format_instant, resolve_times, utc_now
 
-Given = dict[str, Any]
+Fields = dict[str, Any]
 
 # The columns that outcomes set. Each sets its own and clears those of the others.
 NO_OUTCOME: dict[str, Any] = {
@@ -44,7 +44,7 @@ class Transition:
     begins_in: frozenset[str]
     done_in: frozenset[str]
     activity_type: str
-    sets: Callable[[Given, datetime], dict[str, Any]]
+    sets: Callable[[Fields, datetime], dict[str, Any]]
 
 
 CONFIRM = Transition(
@@ -129,17 +129,17 @@ def confirm(client_id: str, meeting_id: str) -> RowResult:
     return _carry_out(CONFIRM, client_id, meeting_id, {})
 
 
-def cancel(client_id: str, meeting_id: str, given: Given) -> RowResult:
+def cancel(client_id: str, meeting_id: str, given: Fields) -> RowResult:
     """Cancel a meeting, with a `reason`. Raises MeetingNotFound, InvalidTransition."""
     return _carry_out(CANCEL, client_id, meeting_id, given)
 
 
-def complete(client_id: str, meeting_id: str, given: Given) -> RowResult:
+def complete(client_id: str, meeting_id: str, given: Fields) -> RowResult:
     """Record that a meeting took place, with `notes`. Raises MeetingNotFound, InvalidTransition."""
     return _carry_out(COMPLETE, client_id, meeting_id, given)
 
 
-def mark_no_show(client_id: str, meeting_id: str, given: Given) -> RowResult:
+def mark_no_show(client_id: str, meeting_id: str, given: Fields) -> RowResult:
     """Record that the lead did not show up, with `reason` and `notes`.
 
     Raises MeetingNotFound, InvalidTransition.
@@ -161,11 +161,11 @@ class PlannedTransition(NamedTuple):
     """A transition that a meeting is to go through, with its reason or notes."""
 
     transition: Transition
-    given: Given
+    given: Fields
 
 
 @transaction
-def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: Given) -> RowResult:
+def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: Fields) -> RowResult:
     """Take a meeting, locked, through a transition.
 
     Of two conflicting calls, the second sees what the first did.
@@ -297,7 +297,7 @@ def _claim_new_id(client_id: str, meeting_id: str, move: Loaded) -> str | None:
     return str(external_events.owner_of_pair.first(**pair).meeting_id)
 
 
-def _times_of_move(meeting: Meeting, given: Given) -> tuple[dict[str, Any], Details]:
+def _times_of_move(meeting: Meeting, given: Fields) -> tuple[dict[str, Any], Details]:
     """Return the new times of a meeting, and the faults of the move."""
     times = {
         field: given[field]

@@ -16,7 +16,7 @@ from services.outbox import Subscription
 from times import utc_now
 from webhook_models import SIGNING_PREFIX, Delivery, Webhook
 
-Given = dict[str, Any]
+Fields = dict[str, Any]
 
 SECRET_BYTES = 32
 BOTH_SIGN = timedelta(hours=24)  # for which the secret before a rotation signs too
@@ -27,7 +27,7 @@ SETTLE_POLL_SECONDS = 0.005
 insert = Insert(Webhook)
 
 
-def create(client_id: str, given: Given, allowed: Networks) -> tuple[Webhook, str]:
+def create(client_id: str, given: Fields, allowed: Networks) -> tuple[Webhook, str]:
     """Make a webhook; returns it and its signing secret.
 
     The webhook gets all events that are committed from now on. Raises InvalidRequest for an address
@@ -40,7 +40,7 @@ def create(client_id: str, given: Given, allowed: Networks) -> tuple[Webhook, st
 
 
 @transaction
-def _insert(client_id: str, given: Given) -> Webhook:
+def _insert(client_id: str, given: Fields) -> Webhook:
     _lock_webhooks_of(client_id)
     if len(list_all(client_id)) >= MOST_WEBHOOKS:
         raise TooManyWebhooks(MOST_WEBHOOKS)
@@ -90,7 +90,7 @@ def find(client_id: str, webhook_id: str) -> Webhook:
     return webhook
 
 
-def change(client_id: str, webhook_id: str, given: Given, allowed: Networks) -> Webhook:
+def change(client_id: str, webhook_id: str, given: Fields, allowed: Networks) -> Webhook:
     """Change the fields given; raises InvalidRequest, WebhookNotFound.
 
     Enabling a webhook clears the reason why it was disabled. Disabling it ends its waiting
@@ -139,7 +139,7 @@ def _rotate(client_id: str, webhook_id: str, secret: str) -> None:
     _update(client_id, webhook_id, changes)
 
 
-def send_test(client_id: str, webhook_id: str, given: Given, seconds: float) -> Delivery:
+def send_test(client_id: str, webhook_id: str, given: Fields, seconds: float) -> Delivery:
     """Queue a sample event ahead of all others, and wait for the sender for some seconds.
 
     Returns the delivery as it is by then; raises WebhookNotFound.
@@ -175,7 +175,7 @@ def redeliver(client_id: str, webhook_id: str, delivery_id: str) -> Delivery:
     return deliveries.redeliver(subscription_of(webhook), delivery_id)
 
 
-def redeliver_all(client_id: str, webhook_id: str, given: Given) -> int:
+def redeliver_all(client_id: str, webhook_id: str, given: Fields) -> int:
     """Send all deliveries of a `status` made `since` then again; returns how many.
 
     Raises WebhookNotFound.
