@@ -191,6 +191,17 @@ class Batch:
         self.taken = 0  # how many of these were not free
         self.awaited: set[Pair] = set()  # of these, the pairs that receipts wait for
         self.known_event_ids: list[str] = []  # of the pairs that may name a stored meeting
+        self._forget_decisions()
+
+    def _forget_decisions(self) -> None:
+        """Begin before the first booking is decided."""
+        self.changes = ChangeSet(self.client_id, meetings.latest_change)
+        self.owners: dict[Pair, str] = {}  # the meeting that each pair names, as decided so far
+        self.meetings: dict[str, Meeting] = {}  # by id, as they are after the bookings so far
+        self.new: list[Meeting] = []
+        self.new_leads: dict[str | None, Lead] = {}  # by email in lower case
+        self.stamps: dict[Pair, str | None] = {}  # the latest of each pair, as decided so far
+        self.new_stamps: dict[Pair, str] = {}
 
     def log(self) -> list[Result]:
         """Log the bookings; returns a result for each."""
@@ -199,6 +210,7 @@ class Batch:
         if self.changes.rows.keys() - {meeting.id for meeting in self.new}:
             # Only a change of a stored meeting needs its lock. The usual replay changes nothing;
             # without a lock it writes nothing, and its commit does not wait for the disk.
+            self._forget_decisions()
             results = self._decide_all(external_events.owners_locked)
         self._write()
         return results
@@ -220,13 +232,6 @@ class Batch:
             self.known_event_ids = sorted({event_id for _, event_id in others | self.claims.keys()})
 
     def _decide_all(self, find_owners: Compiled) -> list[Result]:
-        self.changes = ChangeSet(self.client_id, meetings.latest_change)
-        self.owners: dict[Pair, str] = {}  # the meeting that each pair names, as decided so far
-        self.meetings: dict[str, Meeting] = {}  # by id, as they are after the bookings so far
-        self.new: list[Meeting] = []
-        self.new_leads: dict[str | None, Lead] = {}  # by email in lower case
-        self.stamps: dict[Pair, str | None] = {}  # the latest of each pair, as decided so far
-        self.new_stamps: dict[Pair, str] = {}
         if self.known_event_ids:
             self._read_owners(find_owners)
         return [self._decide(booking) for booking in self.bookings]
@@ -389,7 +394,7 @@ class Batch:
         meetings.update_rows([*changed.values()])
         for pair, claimed_for in self.claims.items():
             owner_id = self.owners.get(pair)
-            key = {"client_id": self.client_id, "provider": pair[0], "event_id": pair[1]}
+            key = self._columns_of(pair)
             if owner_id is None and pair not in self.awaited:  # its booking was refused
                 external_events.release_pair.run(**key)
             elif owner_id is not None and (owner_id != claimed_for or pair in self.awaited):
@@ -402,8 +407,10 @@ class Batch:
         for pair, stamp in self.new_stamps.items():
             was_claimed = pair in self.claims and pair not in self.awaited
             if not was_claimed or self.claimed_stamps.get(pair) != stamp:
-                key = {"client_id": self.client_id, "provider": pair[0], "event_id": pair[1]}
-                external_events.set_booking_stamp.run(**key, stamp=stamp)
+                external_events.set_booking_stamp.run(**self._columns_of(pair), stamp=stamp)
+
+    def _columns_of(self, pair: Pair) -> dict[str, str]:
+        return {"client_id": self.client_id, "provider": pair[0], "event_id": pair[1]}
 
     @property
     def new_email_keys(self) -> set[str]:
