@@ -27,14 +27,23 @@ def erased_events(client_id: Any, pair_hashes: Any) -> Any:
     )
 
 
+@compiled
+def delete_hashes(client_id: Any, pair_hashes: Any) -> Any:
+    """Delete the client's erased events with any of these hashes."""
+    return ErasedEvent.delete().where(
+        among(ErasedEvent.pair_hash, pair_hashes), checked(ErasedEvent.client == client_id)
+    )
+
+
 def hash_pair(client_id: str, pair: Pair) -> str:
     """Return the hash that is kept of a client's pair."""
     return sha256("\0".join((client_id, *pair)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def add(client_id: str, pairs: Iterable[Pair], expires_at: datetime | None) -> None:
-    """Keep the hashes of pairs until a time, or forever."""
+    """Keep the hashes of pairs until a time, or forever; this replaces those kept so far."""
     hashes = sorted({hash_pair(client_id, pair) for pair in pairs})
+    delete_hashes.run(client_id=client_id, pair_hashes=hashes)
     rows = [
         ErasedEvent.of({"client": client_id, "pair_hash": it, "expires_at": expires_at})
         for it in hashes

@@ -174,7 +174,8 @@ class Processing:
         for item in items:
             found = [erased[pair] for pair in item.pairs if pair in erased]
             if found:
-                erased_events.add(self.client_id, item.pairs, found[0].expires_at)
+                new = [pair for pair in item.pairs if pair not in erased]
+                erased_events.add(self.client_id, new, found[0].expires_at)
                 item.forget()
             else:
                 left.append(item)

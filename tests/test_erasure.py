@@ -12,6 +12,7 @@ from hooks import Hook, calendly
 from stored_texts import EMAIL, EVENT, dump, find_marks, store_person
 
 import database
+from schemas import PAIR
 from services import clients, deliveries, erased_events, feeds, migrations, personal_data
 
 UNKNOWN_ID = "0198c0de-0000-7000-8000-000000000000"
@@ -191,6 +192,23 @@ class TestWebhooksAfterwards:
             clock.move_to("2026-01-08T12:01:00Z")
             assert erased_events.prune() >= 1
             assert hook.receive(calendly(), caller)["outcome"] == "logged"
+
+    def test_a_second_erasure_of_a_pair_keeps_its_hash_as_long_again(self, api, lead, database_url):
+        with (
+            freeze_time("2026-01-01T12:00:00Z") as clock,
+            using(database_url, receipt_days=7) as other,
+        ):
+            caller, hook = api.on(other), Hook(api)
+            receipt = hook.receive(calendly(email=lead["email"]), caller)
+            meeting = caller.get(f"/meetings/{receipt['meeting_id']}").json["meeting"]
+            erase(caller, lead)
+            clock.move_to("2026-01-05T12:00:00Z")
+            again = caller.new_lead(email="again@example.com")
+            pair = {name: meeting[name] for name in PAIR}
+            caller.post("/meetings", json=booking(lead_id=again["id"], **pair))
+            erase(caller, again)
+            clock.move_to("2026-01-12T11:59:00Z")
+            assert hook.receive(calendly(), caller)["outcome"] == "ignored"
 
     def test_a_booking_through_the_api_takes_an_erased_pair(self, api, person):
         erase(api, person)
