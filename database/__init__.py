@@ -27,6 +27,10 @@ ATTEMPTS = 5
 RETRYABLE_SQLSTATES = {"40001", "40P01", "23503"}
 
 
+class RowGone(PeeweeException):
+    """A row that the transaction has read was deleted meanwhile: the transaction runs again."""
+
+
 class Selection:
     """Which database is in use."""
 
@@ -140,4 +144,7 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _is_retryable(error: BaseException) -> bool:
-    return any(getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES for cause in causes(error))
+    return any(
+        isinstance(cause, RowGone) or getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES
+        for cause in causes(error)
+    )

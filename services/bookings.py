@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from database import db, transaction
+from database import RowGone, db, transaction
 from database.group_commit import LARGEST_GROUP, GroupCommit
 from database.queries import Compiled, Insert
 from ids import new_id
@@ -191,6 +191,7 @@ class Batch:
         self.taken = 0  # how many of these were not free
         self.awaited: set[Pair] = set()  # of these, the pairs that receipts wait for
         self.known_event_ids: list[str] = []  # of the pairs that may name a stored meeting
+        self.stored_pairs: set[Pair] = set()  # those that do
         self._forget_decisions()
 
     def _forget_decisions(self) -> None:
@@ -241,6 +242,7 @@ class Batch:
         events = find_owners(client_id=self.client_id, event_ids=self.known_event_ids)
         if self._lock_awaited(events):
             events = find_owners(client_id=self.client_id, event_ids=self.known_event_ids)
+        self._require_all({(event.provider, event.event_id) for event in events})
         for event in events:
             pair = event.provider, event.event_id
             meeting = self.meetings.setdefault(event.meeting.id, event.meeting)
@@ -255,7 +257,16 @@ class Batch:
         lead_ids = {meeting.lead_id for meeting in found} - known.keys()
         known |= leads.find_all(self.client_id, sorted(lead_ids))
         for meeting in found:
+            if meeting.lead_id not in known:
+                raise RowGone()
             meeting.lead = known[meeting.lead_id]
+
+    def _require_all(self, stored_pairs: set[Pair]) -> None:
+        """Raise RowGone if an erasure has deleted a pair since this transaction saw it."""
+        is_taken_pair_gone = self.taken > len(self.claims.keys() & (stored_pairs | self.awaited))
+        if is_taken_pair_gone or self.stored_pairs - stored_pairs:
+            raise RowGone()
+        self.stored_pairs = stored_pairs
 
     def _lock_awaited(self, events: list[ExternalEvent]) -> bool:
         """Lock the pairs that were taken although no meeting has them; returns if there are any.
@@ -308,11 +319,9 @@ class Batch:
         outcome = booking.given.get("outcome")
         return self._with_outcome(result, outcome) if outcome else result
 
-    def _with_outcome(self, logged: RowResult, outcome: PlannedTransition) -> Result:
+    def _with_outcome(self, logged: RowResult, outcome: PlannedTransition) -> RowResult:
         """Take the meeting that a booking logged through a transition."""
-        result = transitions.decide(outcome, logged.row, self.changes)
-        if isinstance(result, ServiceError):
-            return result
+        result = transitions.apply(outcome, logged.row, self.changes)
         self.meetings[result.row.id] = result.row
         return result if logged.effect == "unchanged" else logged._replace(row=result.row)
 
@@ -323,7 +332,7 @@ class Batch:
         meeting: Meeting,
         owner_ids: list[str | None],
     ) -> ServiceError | None:
-        """The error if a booking is not a replay of the meeting that one of its pairs names."""
+        """The error if a booking cannot replay the meeting that one of its pairs names."""
         if error := _lead_fault(booking, lead, meeting):
             return error
         if all(owner_ids) and len(set(owner_ids)) > 1:
@@ -332,7 +341,8 @@ class Batch:
                 f"{previous} and {event_id} already name two meetings:"
                 f" {previous} is meeting {owner_ids[1]}, {event_id} is meeting {meeting.id}."
             )
-        return None
+        outcome = booking.given.get("outcome")
+        return transitions.refusal(outcome.transition, meeting) if outcome else None
 
     def _create_lead(self, booking: Booking) -> Lead:
         lead = leads.of_booking(self.client_id, booking.given)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from database import transaction
+from database import RowGone, transaction
 from models import SHOWN_STATUSES, Meeting
 from services import external_events, meetings, timeline, waiting
 from services.errors import (
@@ -13,9 +13,8 @@ from services.errors import (
     InvalidRequest,
     InvalidTransition,
     MeetingNotFound,
-    ServiceError,
 )
-from services.results import Details, Loaded, Result, RowResult
+from services.results import Details, Loaded, RowResult
 from services.timeline import ChangeSet, insert_activities
 from times import TOO_LATE, format_instant, resolve_times, utc_now
 
@@ -171,25 +170,27 @@ def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: F
     Of two conflicting calls, the second sees what the first did.
     """
     meeting = meetings.find_locked(client_id, meeting_id)
+    if refused := refusal(transition, meeting):
+        raise refused
     changes = ChangeSet(client_id, meetings.latest_change)
-    result = decide(PlannedTransition(transition, given), meeting, changes)
-    if isinstance(result, ServiceError):
-        raise result
+    result = apply(PlannedTransition(transition, given), meeting, changes)
     meetings.update_rows([*changes.rows.values()])
     insert_activities(changes)
     return result
 
 
-def decide(planned: PlannedTransition, meeting: Meeting, changes: ChangeSet) -> Result:
-    """Add to the changes what a transition changes about a meeting, which is locked or new.
+def refusal(transition: Transition, meeting: Meeting) -> InvalidTransition | None:
+    """Return the error if a meeting cannot go through a transition."""
+    if meeting.shown_status in transition.begins_in | transition.done_in:
+        return None
+    return InvalidTransition(meeting.shown_status, transition.verb)
 
-    The result is the meeting as it is then, or InvalidTransition.
-    """
+
+def apply(planned: PlannedTransition, meeting: Meeting, changes: ChangeSet) -> RowResult:
+    """Add to the changes what a possible transition changes about a meeting, locked or new."""
     transition, given = planned
     if meeting.shown_status in transition.done_in:
         return RowResult(meeting, "unchanged")
-    if meeting.shown_status not in transition.begins_in:
-        return InvalidTransition(meeting.shown_status, transition.verb)
     now = utc_now()
     after = meeting.copy()
     after.set_all({**transition.sets(given, now), "updated_at": changes.time_of(now)})
@@ -294,7 +295,10 @@ def _claim_new_id(client_id: str, meeting_id: str, move: Loaded) -> str | None:
     pair = {"client_id": client_id, "provider": provider, "event_id": event_id}
     if external_events.take_waiting_pair.run(**pair, meeting_id=meeting_id):
         return meeting_id
-    return str(external_events.owner_of_pair.first(**pair).meeting_id)
+    event = external_events.owner_of_pair.first(**pair)
+    if event is None:
+        raise RowGone()
+    return str(event.meeting_id)
 
 
 def _times_of_move(meeting: Meeting, given: Fields) -> tuple[dict[str, Any], Details]:

@@ -8,7 +8,7 @@ from conftest import CALLERS, booking, call_at_once
 from hooks import Hook, calendly
 from stored_texts import dump
 
-from services import idempotency, receipts
+from services import external_events, idempotency, meetings, receipts
 
 ROUNDS = 12
 
@@ -129,3 +129,65 @@ def test_it_waits_for_what_is_just_being_stored_about_the_lead(
     call_at_once(calls[stored], erase)
 
     assert one.left() == []
+
+
+@pytest.fixture
+def erase_before(kind, callers, monkeypatch):
+    """`erase_before(holder, name, lead)`: erase a lead just before a function is first called."""
+    if kind == "sqlite":
+        pytest.skip("SQLite has one writer, so nothing is erased meanwhile")
+
+    def erase_before(holder, name, lead):
+        function, statuses = getattr(holder, name), []
+
+        def erase_first(*args, **values):
+            if not statuses:
+                erase = partial(callers[0].delete, f"/leads/{lead['id']}")
+                call_at_once(lambda: statuses.append(erase().status_code))
+            return function(*args, **values)
+
+        monkeypatch.setattr(holder, name, erase_first)
+        return statuses
+
+    return erase_before
+
+
+class TestACallWhoseMeetingIsErasedHalfWay:
+    """Rows that a call reads without a lock may be gone at its next query."""
+
+    @pytest.mark.parametrize(
+        ("holder", "name"),
+        [
+            (external_events, "owners"),
+            (meetings, "add_host_and_type"),
+            (external_events, "owners_locked"),
+        ],
+    )
+    def test_a_replay_is_logged_as_a_new_booking(self, api, erase_before, holder, name):
+        lead = api.new_lead(email="before@example.com")
+        body = booking(lead_email="before@example.com", create_lead=True)
+        api.post("/meetings", json=body)
+        api.patch(f"/leads/{lead['id']}", json={"email": "after@example.com"})
+        erased = erase_before(holder, name, lead)
+
+        first = api.post("/meetings", json=body | {"title": "New"})
+        again = api.post("/meetings", json=body | {"title": "New"})
+
+        assert erased == [200]
+        assert (first.status_code, again.status_code) == (201, 200)
+        assert again.json["meeting"] == first.json["meeting"]
+
+    def test_its_pair_is_free_for_another_meeting(self, api, erase_before):
+        lead = api.new_lead(email="tony@example.com")
+        other = api.new_lead(email="pepper@example.com")
+        api.post("/meetings", json=booking(lead_id=lead["id"], external_event_id="free"))
+        body = booking(lead_id=other["id"], external_event_id="another")
+        meeting = api.post("/meetings", json=body).json["meeting"]
+        move = {"starts_at": "2026-03-03T10:00:00Z", "external_event_id": "free"}
+        erased = erase_before(external_events.take_waiting_pair, "run", lead)
+
+        answer = api.post(f"/meetings/{meeting['id']}/reschedule", json=move)
+
+        assert erased == [200]
+        assert answer.status_code == 200
+        assert api.meetings(other)[0]["external_event_id"] == "free"

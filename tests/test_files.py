@@ -273,6 +273,15 @@ class TestColumns:
 
 
 class TestOutcomes:
+    def test_a_row_whose_outcome_is_refused_changes_nothing(self, load, api, lead):
+        load("meetings", csv_of(BOOKING | {"status": "completed"}))
+        before = api.meetings(lead)
+
+        _, report = load("meetings", csv_of(BOOKING | {"status": "cancelled", "title": "New"}))
+
+        assert counts(report) == (0, 0, 0, 1)
+        assert api.meetings(lead) == before
+
     @pytest.mark.parametrize(
         ("given", "shown"),
         [
