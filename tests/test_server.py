@@ -185,8 +185,10 @@ def test_a_chunked_body_is_read(server, key):
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_an_oversized_body_is_refused(server, key, framing):
-    body = b'{"first_name": "Tony"}' + b" " * 1024 * 1024
+@pytest.mark.parametrize("body", [b'{"first_name": "Tony"}', b'[{"first_name": "Tony"}]'])
+def test_an_oversized_body_is_refused(server, key, framing, body):
+    limit = 8 * 1024 * 1024 if framing == "length" or body.startswith(b"[") else 1024 * 1024
+    body += b" " * limit
     head = f"POST /api/public/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
     if framing == "length":
         head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -198,6 +200,7 @@ def test_an_oversized_body_is_refused(server, key, framing):
 
     assert answer.startswith(b"HTTP/1.1 413 "), answer[:200]
     assert b'"code":"payload_too_large"' in answer
+    assert f"at most {limit} bytes".encode() in answer
 
 
 def test_a_server_refuses_to_start_on_a_database_that_lacks_migrations(empty_databases):

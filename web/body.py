@@ -131,8 +131,9 @@ def read_body(limit: int, array_limit: int = 0) -> bytes:
             raw += chunk
     except Exception as error:  # broken chunks, a reset: each server has its own exceptions
         raise InvalidJson(NOT_WHOLE) from error
-    if len(raw) > (longest if is_array(raw) else limit):
-        raise PayloadTooLarge(limit)
+    allowed = longest if is_array(raw) else limit
+    if len(raw) > allowed:
+        raise PayloadTooLarge(allowed)
     if length is not None and len(raw) < length:
         raise InvalidJson(NOT_WHOLE)
     return raw
