@@ -9,9 +9,9 @@ def _refuse_constant(name: str) -> None:
 
 
 def _read_int(digits: str) -> int:
-    # Python refuses to read more than 4,300 digits. The first 21 already put a number out of every
-    # range of this service.
-    return int(digits[:21])
+    # Python refuses to read more than 4,300 digits. The first 300 already put a number out of every
+    # range of this service, and are more than an event id may have.
+    return int(digits[:300])
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_int)

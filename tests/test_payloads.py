@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from payload_files import FOLDER, source_of
 
+from decoding import decode_json
 from schemas import MeetingRequest
 from services.payloads import FIELDS, reason_of, repair
 from services.providers import PROVIDERS
@@ -24,8 +25,7 @@ GIVEN = {
 }
 ENDS_AT = datetime(2026, 1, 12, 15, 30, tzinfo=UTC)
 ODD = [None, "", " ", True, 7, 1.5, 10**30, "odd", "\x00\ud800", [], ["x"], {}, {"x": 1}]
-HUGE = 10**5000  # has more digits than Python turns into text
-HUGE_PARAM = pytest.param(HUGE, id="huge")
+HUGE = 10**299  # has as many digits as are read of a number
 
 
 def repair_of(reason=None, **changes):
@@ -79,10 +79,12 @@ def test_a_number_counts_as_its_text_and_white_space_is_dropped(field, value, ke
 
 
 def test_a_number_as_an_event_id_counts_as_its_text():
-    assert repair_of(external_event_id=4711).booking.valid["external_event_id"] == "4711"
+    for number in ("4711", "1" * 30, "2" * 255):
+        booking = repair_of(external_event_id=decode_json(number)).booking
+        assert booking.valid["external_event_id"] == number
 
 
-@pytest.mark.parametrize("value", [True, {}, {"a": 1}, [], ["text"], HUGE_PARAM])
+@pytest.mark.parametrize("value", [True, {}, {"a": 1}, [], ["text"]])
 def test_a_value_of_another_type_than_text_is_left_out(value):
     assert value_and_repairs("description", value) == (None, ["Left out: Must be text."])
 
@@ -202,7 +204,7 @@ def test_a_fault_is_that_of_the_first_of_several_values():
         ({"ends_at": "2026-01-01T00:00Z", "duration_minutes": 30}, "ends_at", "Must be after"),
         ({"duration_minutes": "half an hour"}, "duration_minutes", "Must be a whole number"),
         ({"duration_minutes": 0}, "duration_minutes", "Must be a whole number"),
-        pytest.param({"duration_minutes": HUGE}, "duration_minutes", "Must be", id="huge"),
+        ({"duration_minutes": HUGE}, "duration_minutes", "Must be"),
         ({"duration_minutes": 45}, "duration_minutes", "The times are 30 minutes apart"),
     ],
 )
@@ -528,7 +530,7 @@ def test_a_damaged_payload_is_read_and_what_is_valid_satisfies_the_schema(damage
     assert_repaired(*damaged)
 
 
-@pytest.mark.parametrize("odd", [*ODD, HUGE_PARAM, float("inf"), float("nan")])
+@pytest.mark.parametrize("odd", [*ODD, HUGE, float("inf"), float("nan")])
 @pytest.mark.parametrize("name", ["calendly/invitee.created.json", "ghl/confirmed.json"])
 def test_each_value_of_a_payload_may_be_odd(name, odd):
     for number in range(len(places_of(PAYLOADS[name]))):

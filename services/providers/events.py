@@ -46,10 +46,7 @@ def plain_text(value: Any) -> str | None:
     None for a blank text and for any other value.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return str(value)
-        except ValueError:  # an integer of more than 4,300 digits
-            return None
+        return str(value)
     if not isinstance(value, str):
         return None
     return REFUSED_CHARACTERS.sub("", value).strip(WHITE_SPACE) or None
