@@ -33,8 +33,7 @@ class GroupCommit(Generic[T, R]):
 
     A commit, which waits for the disk, costs far more than the work it commits. So calls that
     arrive during a transaction wait. The first of them is the leader: it carries out the items of
-    all in one transaction. A single call runs immediately. Only calls for one client of one
-    database share a transaction.
+    all in one transaction. Only calls for one client of one database share a transaction.
 
     `carry_out(client_id, items)` does all of the items or none and returns a result for each. If it
     fails for a group, each call runs alone, so that no caller pays for the fault of another; if the

@@ -27,9 +27,7 @@ R = TypeVar("R")
 COPIED_PAGES = 1000  # in a step of a backup: 4 MB, then a Ctrl-C is heard
 LOCK_POLL_SECONDS = 0.001  # how often a writer asks whether another process holds the lock
 PROGRESS_STEPS = 20_000  # of SQLite's virtual machine, about 0.3 ms
-LONG_SECONDS = (
-    0.003  # a query that runs longer moves to a thread; a page of 200 meetings takes 1 ms
-)
+LONG_SECONDS = 0.003  # a longer query moves to a thread; a page of 200 meetings takes 1 ms
 
 PRAGMAS = {
     "journal_mode": "wal",
