@@ -11,6 +11,7 @@ import database
 from database import db
 from database.queries import Compiled
 from ids import new_id
+from intake_models import Receipt
 from models import Activity, ExternalEvent, Lead, Meeting, MeetingNote
 from services import (
     bookings,
@@ -25,6 +26,7 @@ from services import (
     notes,
     personal_data,
     receipts,
+    sources,
     timeline,
     users,
 )
@@ -138,12 +140,31 @@ def _seed(leads_count, meetings_count):
         )
         for meeting in booked[:5000]
     ]
+    receipt = dict.fromkeys(Receipt._meta.fields) | {
+        "client": owner,
+        "source": sources.create(owner, {"name": "Seeded", "provider": "calcom"})[0].id,
+        "provider": "calcom",
+        "outcome": "ignored",
+        "message": "Seeded",
+        "payload": "{}",
+        "attempts": 1,
+        "received_at": now,
+    }
+    received = [
+        Receipt.of(
+            receipt
+            | {"id": new_id(), "email_key": f"{n}", "external_event_id": f"{n}"}
+            | {"event_provider": "calcom", "previous_event_id": f"-{n}"}
+        )
+        for n in range(2000)
+    ]
     for insert, rows in (
         (lead_changes.insert_unless_taken, people),
         (bookings.insert_meetings, booked),
         (external_events.insert_unless_taken, events),
         (timeline.insert_rows, activities),
         (notes.insert_unless_taken, written),
+        (receipts.insert, received),
     ):
         for start in range(0, len(rows), 5000):
             with db.atomic():
