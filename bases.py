@@ -19,10 +19,9 @@ class Request(Schema):
 
     `REFUSED` maps a field that callers may expect to the sentence that refuses it.
 
-    The documents show the rules about several fields, which `check` or the service enforces: at
-    least one field of each group in `EITHER_OR` is required. `NEEDS` maps a field to the fields
-    that it requires. `ONLY_WITH` maps a field to another field and its value: with this value the
-    field is required, with any other it is refused.
+    At least one field of each group in `EITHER_OR` is required. `NEEDS` maps a field to the fields
+    that it requires. `ONLY_WITH`, which a service enforces, maps a field to another field and its
+    value: with this value the field is required, with any other it is refused.
     """
 
     BODY_BYTES: ClassVar[int] = 1024 * 1024  # the longest body
@@ -69,11 +68,28 @@ class Request(Schema):
             wrong |= {name: self._required[name] for name in missed}
         if wrong:  # in the order of the fields, then the unknown ones
             wrong = {name: wrong[name] for name in (*self.load_fields, *wrong) if name in wrong}
-        for name, sentences in self.check(valid, data).items():
-            wrong[name] = wrong.get(name, []) + sentences
+        for faults in (self._missing(data), self.check(valid, data)):
+            for name, sentences in faults.items():
+                wrong[name] = wrong.get(name, []) + sentences
         if wrong:
             raise ValidationError(wrong, valid_data=valid)
         return valid
+
+    def _missing(self, given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """The faults by `EITHER_OR` and `NEEDS`."""
+        wrong = {}
+        for first, *others in self.EITHER_OR:
+            if not any(self.is_given(name, given) for name in (first, *others)):
+                wrong[first] = [f"Required unless {' or '.join(others)} is given."]
+        for name, needed in self.NEEDS.items():
+            if self.is_given(name, given) and not all(self.is_given(it, given) for it in needed):
+                both = "both " if len(needed) > 1 else ""
+                wrong[name] = [f"Needs {both}{' and '.join(needed)}."]
+        return wrong
+
+    def is_given(self, name: str, given: Mapping[str, Any]) -> bool:
+        """Return whether a field counts as given: usually not if it is null."""
+        return given.get(name) is not None
 
     def prepare(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of an object to load; a schema may override this."""

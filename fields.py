@@ -5,7 +5,6 @@ and `SHAPE` are only for the documentation. Responses use marshmallow's own fiel
 """
 
 import base64
-import binascii
 import json
 import math
 import re
@@ -438,17 +437,30 @@ class Cursor(InputField, fields.String):
 
     SHAPE = {"maxLength": 255, "pattern": "^[A-Za-z0-9_-]+={0,2}$"}
 
+    def __init__(self, order: str | None = None, **options: Any) -> None:
+        """Refuse a cursor of another list than that of the order given, if any."""
+        super().__init__(about="The `next_cursor` of the previous page.", **options)
+        self.order = order
+
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         text = PlainText(max=255)(super()._deserialize(value, *args, **kwargs))
         try:
-            order, at, row_id = json.loads(base64.b64decode(text.encode(), b"-_", validate=True))
+            order, at, row_id = _read_base64(text)
             instant = datetime.fromisoformat(at)
             is_key = instant.utcoffset() == timedelta(0) and is_uuid(row_id)
-        except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValidationError(WRONG_CURSOR) from error
-        if not is_key:
+        if not is_key or self.order not in (None, order):
             raise ValidationError(WRONG_CURSOR)
         return order, instant, row_id
+
+
+def _read_base64(text: str) -> Any:
+    return json.loads(base64.b64decode(text.encode(), b"-_", validate=True))
+
+
+def _write_base64(value: list[Any]) -> str:
+    return base64.b64encode(json.dumps(value).encode(), b"-_").decode()
 
 
 def write_cursor(key: tuple[str, datetime, str] | None) -> str | None:
@@ -456,7 +468,7 @@ def write_cursor(key: tuple[str, datetime, str] | None) -> str | None:
     if key is None:
         return None
     order, at, row_id = key
-    return base64.b64encode(json.dumps([order, at.isoformat(), row_id]).encode(), b"-_").decode()
+    return _write_base64([order, at.isoformat(), row_id])
 
 
 class PagePosition(InputField, fields.String):
@@ -471,8 +483,8 @@ class PagePosition(InputField, fields.String):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         text = PlainText(max=255)(super()._deserialize(value, *args, **kwargs))
         try:
-            page, rows = json.loads(base64.b64decode(text.encode(), b"-_", validate=True))
-        except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+            page, rows = _read_base64(text)
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValidationError(WRONG_CURSOR) from error
         are_whole = type(page) is int and type(rows) is int
         if not are_whole or not 0 <= page <= LARGEST_PAGE or not 1 <= rows <= self.most_rows:
@@ -482,4 +494,4 @@ class PagePosition(InputField, fields.String):
 
 def write_position(page: int, rows: int) -> str:
     """Return an opaque cursor for a page of so many rows."""
-    return base64.b64encode(json.dumps([page, rows]).encode(), b"-_").decode()
+    return _write_base64([page, rows])

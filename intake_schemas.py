@@ -10,7 +10,6 @@ import fields
 from bases import Query, Request, ResponseSchema
 from intake_models import LATEST_RECEIVED, MAPPING_BYTES, RECEIPT_OUTCOMES, SOURCE_PROVIDERS
 from models import NOTE_CONTENTS, OLDEST_FIRST, RESERVED_NOTE_PROVIDERS
-from schemas import cursor_faults
 
 # The fields of a note that identify its meeting, in the order in which they are tried.
 NOTE_MEETING = ("calendar_event_id", "external_calendar_event_id", "meeting_url", "lead_email")
@@ -68,12 +67,10 @@ class RetryRequest(Request):
     lead_email = fields.Text(254)
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Require a filter, and leave out those that are null."""
+        """Leave out the filters that are null."""
         for name in [name for name, value in valid.items() if value is None]:
             del valid[name]
-        if any(given.get(name) is not None for name in self.load_fields):
-            return {}
-        return {"outcome": ["Required unless source_id or lead_email is given."]}
+        return {}
 
 
 class MeetingNoteRequest(Request):
@@ -122,21 +119,20 @@ class MeetingNoteRequest(Request):
     action_items = fields.TextOrTexts(NOTE_CHARACTERS, 200, 1000)
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Check that the request names a meeting, and that it has contents, which may be null."""
-        wrong = {}
-        is_half = given.get("external_calendar_provider") is None
-        if all(given.get(name) is None for name in NOTE_MEETING):
-            if is_half:
-                first, *others = NOTE_MEETING
-                wrong[first] = [f"Required unless {' or '.join(others)} is given."]
-            else:
-                wrong["external_calendar_event_id"] = ["Required with the provider."]
-        if given.keys().isdisjoint(NOTE_CONTENTS):
-            first, *others = NOTE_CONTENTS
-            wrong[first] = [f"Required unless {' or '.join(others)} is given."]
-        if is_half and given.get("external_calendar_event_id") is not None:
-            wrong["external_calendar_event_id"] = ["Needs external_calendar_provider."]
-        return wrong
+        """Require the event id with a provider, unless another field names the meeting."""
+        if any(given.get(name) is not None for name in NOTE_MEETING):
+            return {}
+        is_half = given.get("external_calendar_provider") is not None
+        return {"external_calendar_event_id": ["Required with the provider."]} if is_half else {}
+
+    def is_given(self, name: str, given: Mapping[str, Any]) -> bool:
+        """Return whether a field counts as given: null contents do, since they clear a note's.
+
+        So does an event id whose provider is given: `check` then requires it.
+        """
+        if name == "external_calendar_event_id" and given.get("external_calendar_provider"):
+            return True
+        return name in given if name in NOTE_CONTENTS else super().is_given(name, given)
 
 
 class ReceiptsQuery(Query):
@@ -147,23 +143,14 @@ class ReceiptsQuery(Query):
     lead_email = fields.Text(254)
     received_after = fields.Instant(about="Inclusive.")
     limit = fields.Integer(1, 200, load_default=50)
-    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Refuse a cursor of another list."""
-        return cursor_faults({"order": LATEST_RECEIVED, **valid})
+    cursor = fields.Cursor(LATEST_RECEIVED)
 
 
 class NotesQuery(Query):
     """Parameters of GET /meetings/{meeting_id}/notes, which has a fixed order."""
 
     limit = fields.Integer(1, 100, load_default=20)
-    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Add the fixed order, and refuse a cursor of another order."""
-        valid["order"] = OLDEST_FIRST
-        return cursor_faults(valid)
+    cursor = fields.Cursor(OLDEST_FIRST)
 
 
 class SourceResponse(ResponseSchema):

@@ -131,20 +131,9 @@ class MeetingRequest(Request):
     )
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Check the either-or rules and the times, and turn the times into instants.
-
-        The times are converted here and not after loading, because the conversion finds their
-        faults.
-        """
+        """Turn the times into instants; this also finds the faults between them."""
         is_utc = given.get("timezone") is None
-        wrong = resolve_times(given, valid, "UTC" if is_utc else valid.get("timezone"))
-        for one, other in self.EITHER_OR:
-            if given.get(one) is None and given.get(other) is None:
-                wrong[one] = [f"Required unless {other} is given."]
-        has_previous = given.get("previous_external_event_id") is not None
-        if has_previous and None in (given.get(PAIR[0]), given.get(PAIR[1])):
-            wrong["previous_external_event_id"] = [f"Needs both {' and '.join(PAIR)}."]
-        return wrong
+        return resolve_times(given, valid, "UTC" if is_utc else valid.get("timezone"))
 
 
 class MeetingPatch(MeetingRequest):
@@ -154,7 +143,7 @@ class MeetingPatch(MeetingRequest):
     NEEDS = {}
     EXAMPLE = {"location_type": "in_person", "location_details": "Room 4", "meeting_url": None}
     RESCHEDULED = "POST /meetings/{id}/reschedule changes the times."
-    ELSEWHERE: ClassVar[dict[str, str]] = {
+    REFUSED: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("starts_at", "ends_at", "duration_minutes", "timezone"), RESCHEDULED),
         "status": "POST /meetings/{id}/confirm, /cancel, /complete, /no-show, /reopen change it.",
     }
@@ -176,13 +165,9 @@ class MeetingPatch(MeetingRequest):
             "additional_attendees",
         )
 
-    def prepare(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Leave out the fields that other calls change; `check` refuses them."""
-        return {name: value for name, value in given.items() if name not in self.ELSEWHERE}
-
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Refuse the fields that other calls change, and name the calls."""
-        return {name: [call] for name, call in self.ELSEWHERE.items() if name in given}
+        """Do nothing: a change has no times."""
+        return {}
 
 
 class Reason(OptionalRequest):
@@ -322,24 +307,12 @@ class MeetingTypePatch(Request):
 # -------------------------------------------------------------------------------------- queries
 
 
-def cursor_faults(valid: dict[str, Any]) -> dict[str, list[str]]:
-    """Return a fault if the cursor belongs to another order than the query's."""
-    if "cursor" not in valid or valid["cursor"][0] == valid.get("order"):
-        return {}
-    return {"cursor": [fields.WRONG_CURSOR]}
-
-
 class LeadMeetingsQuery(Query):
     """Parameters of GET /leads/{lead_id}/meetings, which has a fixed order."""
 
     status = fields.CommaList(SHOWN_STATUSES, about=AS_SHOWN)
     limit = fields.Integer(1, 1000, load_default=200)
-    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Add the fixed order, and refuse a cursor of another order."""
-        valid["order"] = LATEST_START
-        return cursor_faults(valid)
+    cursor = fields.Cursor(LATEST_START)
 
 
 class MeetingFilters(Query):
@@ -369,11 +342,13 @@ class MeetingsQuery(MeetingFilters):
 
     order = fields.Choice(MEETING_ORDERS, load_default=LATEST_START)
     limit = fields.Integer(1, 200, load_default=50)
-    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
+    cursor = fields.Cursor()
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Refuse a cursor of another order."""
-        return cursor_faults(valid) if "order" in valid else {}
+        order, *_ = valid.get("cursor", [None])
+        is_wrong = order and valid.get("order", order) != order
+        return {"cursor": [fields.WRONG_CURSOR]} if is_wrong else {}
 
 
 # ------------------------------------------------------------------------------------ responses

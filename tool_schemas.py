@@ -21,7 +21,6 @@ from schemas import (
     Reason,
     ReasonAndNotes,
     RescheduleRequest,
-    cursor_faults,
 )
 
 MOST_ROWS = 50  # of a list: a model reads them all
@@ -74,14 +73,10 @@ class PageOfMeetings(MeetingsQuery):
     """Arguments of list_meetings."""
 
     limit = fields.Integer(1, MOST_ROWS, load_default=MOST_ROWS)
+    cursor = fields.Cursor(LATEST_START)
 
     class Meta:
         exclude = ("order",)
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Add the fixed order, and refuse a cursor of another order."""
-        valid["order"] = LATEST_START
-        return cursor_faults(valid)
 
 
 class PageOfLeadMeetings(LeadMeetingsQuery, NamedLead):
@@ -175,12 +170,10 @@ class LeadsToSave(ClosedLead):
     )
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Require either `leads` or the fields of one lead."""
+        """Refuse the fields of one lead together with `leads`."""
         wrong = super().check(valid, given)
         if given.get("leads") is None:
             valid.pop("leads", None)
-            if given.get("first_name") is None:
-                wrong["first_name"] = ["Required unless leads is given."]
             return wrong
         return {name: ["Not possible together with leads."] for name in given if name in ONE_LEAD}
 

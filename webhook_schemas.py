@@ -1,15 +1,12 @@
 """The schemas of webhooks to other systems: their requests, responses and envelopes."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from marshmallow.fields import UUID, Boolean, DateTime, Dict, Integer, List, Nested, String
 from marshmallow.validate import OneOf, Range
 
 import fields
 from bases import OptionalRequest, Query, Request, ResponseSchema
 from envelopes import UNKEPT, Answer, CursorPagination
-from schemas import cursor_faults
+from schemas import NOT_NULL
 from webhook_models import DELIVERY_STATUSES, EVENT_TYPES, SIGNING_PREFIX
 
 WEBHOOK_URL = (
@@ -40,17 +37,13 @@ class WebhookRequest(Request):
     )
 
 
-class WebhookPatch(Request):
+class WebhookPatch(WebhookRequest):
     """Changes to a webhook."""
 
     EXAMPLE = {"enabled": True}
 
-    url = fields.Url(allow_none=False, about=WEBHOOK_URL)
-    name = fields.Text(255)
-    events = fields.ShortList(
-        fields.Choice(EVENT_TYPES, allow_none=False), "events", MOST_EVENTS, about=ALL_EVENTS
-    )
-    enabled = fields.Boolean(allow_none=False, about="`true` clears `disabled_reason`.")
+    url = fields.Url(about=WEBHOOK_URL, **NOT_NULL)
+    enabled = fields.Boolean(about="`true` clears `disabled_reason`.", **NOT_NULL)
 
 
 class TestEvent(OptionalRequest):
@@ -68,11 +61,7 @@ class DeliveriesQuery(Query):
     event_type = fields.Choice(EVENT_TYPES)
     meeting_id = fields.Id()
     limit = fields.Integer(1, 200, load_default=50)
-    cursor = fields.Cursor(about="The `next_cursor` of the previous page.")
-
-    def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Refuse a cursor of another list."""
-        return cursor_faults({**valid, "order": "deliveries"})
+    cursor = fields.Cursor("deliveries")
 
 
 class RedeliverRequest(Request):

@@ -83,7 +83,7 @@ def _meeting_page(meeting_id: str, form: Form) -> Any:
     """Show a meeting; a form that was refused is shown with what is wrong."""
     meeting = meetings.find(g.client_id, meeting_id)
     meetings.add_leads(g.client_id, [meeting])
-    query = {"limit": FEW, "order": "created_at"}
+    query = {"limit": FEW}
     page = render_template(
         "desk/meeting.html",
         meeting=meeting,

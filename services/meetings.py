@@ -306,12 +306,12 @@ ORDERS = {
 def list_meetings(client_id: str, query: dict[str, Any]) -> tuple[list[Meeting], Key | None]:
     """Return a page of the client's meetings, and the key to go on from if there are more.
 
-    `query` has `order` and `limit`, and perhaps `cursor` (the key of the last row seen), `status`
-    (as shown) and the filters above. In the order of `updated_at`, the page ends before any change
-    that a transaction in progress could still precede. So a caller that continues from the last row
-    misses no change.
+    `query` has `limit`, and perhaps `order` (`-starts_at` by default), `cursor` (the key of the
+    last row seen), `status` (as shown) and the filters above. In the order of `updated_at`, the
+    page ends before any change that a transaction in progress could still precede. So a caller that
+    continues from the last row misses no change.
     """
-    order, limit = query["order"], query["limit"]
+    order, limit = query.get("order", LATEST_START), query["limit"]
     values = _filter_values(query)
     if order == "updated_at" and (settled_before := db.settled_before()):
         values["settled_before"] = settled_before
