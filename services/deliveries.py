@@ -13,7 +13,7 @@ from database.queries import checked, literal, rows_of
 from services import event_payloads, outbox
 from services.errors import DeliveryNotFound
 from services.outbox import Subscription
-from services.results import Key
+from services.results import Key, page_of
 from times import utc_now
 from webhook_models import Delivery, Event, Webhook
 
@@ -54,10 +54,7 @@ def list_log(webhook_id: str, query: dict[str, Any]) -> tuple[list[Delivery], Ke
         conditions.append(Delivery.number < last.select(last.number).where(is_last))
     select = Delivery.select().where(*conditions).order_by(Delivery.number.desc())
     rows = rows_of(select.limit(query["limit"] + 1))
-    if len(rows) <= query["limit"]:
-        return rows, None
-    last_row = rows[query["limit"] - 1]
-    return rows[: query["limit"]], (ORDER, last_row.created_at, last_row.id)
+    return page_of(rows, query["limit"], lambda row: (ORDER, row.created_at, row.id))
 
 
 def list_of_meeting(client_id: str, meeting_id: str, limit: int) -> list[Delivery]:

@@ -51,8 +51,7 @@ def start(api_key: str) -> str:
     key = clients.find_key(api_key)
     token = secrets.token_urlsafe(TOKEN_BYTES)
     _insert(key.id, token, utc_now())
-    if pruning.is_due("desk_sessions", ""):
-        _delete_old()
+    pruning.delete_if_due("desk_sessions", "", lambda client_id: _delete_old())
     return token
 
 

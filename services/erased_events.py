@@ -12,7 +12,7 @@ from typing import Any
 from database import transaction
 from database.queries import Insert, among, checked, compiled
 from models import ErasedEvent
-from services import clients, pruning
+from services import pruning
 from services.waiting import Pair
 from times import utc_now
 
@@ -71,17 +71,12 @@ def find(client_id: str, pairs: Iterable[Pair]) -> dict[Pair, ErasedEvent]:
 
 def prune_if_due(client_id: str) -> None:
     """Delete some of the client's expired hashes, at most once a minute in each process."""
-    if pruning.is_due("erased_events", client_id):
-        _delete_expired(client_id)
+    pruning.delete_if_due("erased_events", client_id, _delete_expired)
 
 
 def prune() -> int:
     """Delete all expired hashes of every client; returns how many."""
-    count = 0
-    for client in clients.list_all():
-        while deleted := _delete_expired(client.id):
-            count += deleted
-    return count
+    return pruning.delete_all(_delete_expired)
 
 
 @transaction

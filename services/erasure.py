@@ -5,7 +5,6 @@ locked last. If a booking that arrives meanwhile commits first, its meeting is e
 the booking finds that its lead is gone, and is decided again.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from database import db, transaction
@@ -26,8 +25,6 @@ from services.personal_data import Subject, find_subject
 from services.timeline import ChangeSet
 from times import utc_now
 from webhook_models import Delivery, Event, Webhook
-
-Step = Callable[[Subject], object]
 
 
 @compiled
@@ -88,21 +85,6 @@ def _delete_awaited(subject: Subject) -> None:
         external_events.release_pair.run(client_id=subject.client_id, **key)
 
 
-# What is deleted besides the rows that `erase` counts, before them. Each step gets the Subject; the
-# transaction is that of the whole erasure. A part of the service that stores more about leads adds
-# its step here.
-STEPS: tuple[Step, ...] = (
-    lambda subject: delete_answers.run(
-        client_id=subject.client_id,
-        values=sorted({subject.lead_id, *subject.meeting_ids, *subject.receipt_ids}),
-    ),
-    lambda subject: delete_events.run(client_id=subject.client_id, values=subject.meeting_ids),
-    _delete_awaited,
-    _delete_deliveries,
-    lambda subject: delete_feeds.run(client_id=subject.client_id, values=[subject.lead_id]),
-)
-
-
 def erase(client_id: str, lead_id: str, keep_days: int) -> dict[str, int]:
     """Erase a lead with all that is stored about it; returns how many rows of each kind.
 
@@ -124,8 +106,12 @@ def _erase(client_id: str, lead_id: str, keep_days: int) -> dict[str, int]:
     meetings_to_erase(client_id=client_id, lead_id=lead_id)  # some may have come meanwhile
     subject = find_subject(lead)
     erased_events.add(client_id, subject.pairs | subject.awaited, erased_events.expiry(keep_days))
-    for step in STEPS:
-        step(subject)
+    about = sorted({lead_id, *subject.meeting_ids, *subject.receipt_ids})
+    delete_answers.run(client_id=client_id, values=about)
+    delete_events.run(client_id=client_id, values=subject.meeting_ids)
+    _delete_awaited(subject)
+    _delete_deliveries(subject)
+    delete_feeds.run(client_id=client_id, values=[lead_id])
     notes = delete_notes.run(client_id=client_id, values=subject.meeting_ids)
     activities = delete_activities.run(client_id=client_id, values=[lead_id])
     receipts = delete_receipts.run(client_id=client_id, values=subject.receipt_ids)

@@ -17,7 +17,7 @@ from database.pool import PoolTimeout
 from database.queries import Insert, checked, compiled
 from database.turns import Turns, TurnTimeout
 from models import IdempotencyKey
-from services import clients, pruning
+from services import pruning
 from services.errors import IdempotencyKeyInProgress, IdempotencyKeyReused
 from times import utc_now
 
@@ -90,7 +90,7 @@ def answer_once(request: KeyedRequest, answer: Callable[[], KeptAnswer]) -> Kept
     are raised and nothing is stored. Raises IdempotencyKeyReused; IdempotencyKeyInProgress if the
     first request does not end in time.
     """
-    prune_if_due(request.client_id)
+    pruning.delete_if_due("idempotency_keys", request.client_id, _delete_old)
     name = db.obj, request.client_id, request.key
     has_waited = False
     try:
@@ -165,19 +165,9 @@ def _subject_of(answer: KeptAnswer) -> str | None:
 # -------------------------------------------------------------------------------------- deletion
 
 
-def prune_if_due(client_id: str) -> None:
-    """Delete some of the client's old keys, at most once a minute in each process."""
-    if pruning.is_due("idempotency_keys", client_id):
-        _delete_old(client_id)
-
-
 def prune() -> int:
     """Delete all old keys of every client; returns how many."""
-    count = 0
-    for client in clients.list_all():
-        while deleted := _delete_old(client.id):
-            count += deleted
-    return count
+    return pruning.delete_all(_delete_old)
 
 
 @transaction

@@ -12,7 +12,7 @@ from database.queries import Compiled, Update, checked, compiled, literal, locki
 from models import BOOKING_STATUSES, LATEST_START, ExternalEvent, Lead, Meeting, MeetingType, User
 from services import leads, meeting_types, timeline, users
 from services.errors import InvalidRequest, MeetingNotFound
-from services.results import Details, Key, Loaded, RowResult
+from services.results import Details, Key, Loaded, RowResult, page_of
 from services.timeline import ChangeSet, insert_activities
 from times import format_instant, utc_now
 
@@ -319,10 +319,8 @@ def list_meetings(client_id: str, query: dict[str, Any]) -> tuple[list[Meeting],
     if "cursor" in query:
         _, values["cursor_at"], values["cursor_id"] = query["cursor"]
     rows = page(client_id=client_id, limit=limit + 1, **values)
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    return rows[:limit], (order, getattr(last, ORDERS[order][0].name), last.id)
+    listed_by = ORDERS[order][0].name
+    return page_of(rows, limit, lambda row: (order, getattr(row, listed_by), row.id))
 
 
 def add_leads(client_id: str, found: list[Meeting]) -> list[Meeting]:

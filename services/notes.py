@@ -12,7 +12,7 @@ from ids import new_id
 from models import LATEST_START, NOTE_CONTENTS, OLDEST_FIRST, Meeting, MeetingNote
 from services import external_events, meetings
 from services.errors import InvalidRequest, MeetingNotFound, Unavailable
-from services.results import Key, RowResult
+from services.results import Key, RowResult, page_of
 from services.timeline import ChangeSet, insert_activities
 from times import format_instant, utc_now
 
@@ -173,10 +173,7 @@ def list_of_meeting(
     rows = _page("cursor" in query)(client_id=client_id, **values)
     if not rows:  # the meeting may have no notes, or may not exist
         meetings.find(client_id, meeting_id)
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    return rows[:limit], (OLDEST_FIRST, last.created_at, last.id)
+    return page_of(rows, limit, lambda row: (OLDEST_FIRST, row.created_at, row.id))
 
 
 @lru_cache(maxsize=2)

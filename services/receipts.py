@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from peewee import Tuple
@@ -21,9 +22,9 @@ from database.queries import (
 )
 from intake_models import LATEST_RECEIVED, Receipt
 from models import Meeting
-from services import clients, external_events, pruning
+from services import external_events, pruning
 from services.errors import ReceiptNotFound
-from services.results import Key
+from services.results import Key, page_of
 from services.waiting import Pair
 from times import utc_now
 
@@ -184,10 +185,7 @@ def list_receipts(client_id: str, query: dict[str, Any]) -> tuple[list[Receipt],
     select = Receipt.select(*LISTED).where(*conditions)
     limit = query["limit"]
     rows = rows_of(select.order_by(Receipt.received_at.desc(), Receipt.id.desc()).limit(limit + 1))
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    return rows[:limit], (LATEST_RECEIVED, last.received_at, last.id)
+    return page_of(rows, limit, lambda row: (LATEST_RECEIVED, row.received_at, row.id))
 
 
 def list_ids(client_id: str, query: dict[str, Any], limit: int) -> tuple[list[str], int]:
@@ -222,17 +220,12 @@ def _conditions(client_id: str, query: dict[str, Any]) -> list[Any]:
 
 def prune_if_due(client_id: str, keep_days: int) -> None:
     """Delete some of the client's old receipts, at most once a minute in each process."""
-    if pruning.is_due("receipts", client_id):
-        _delete_old(client_id, keep_days)
+    pruning.delete_if_due("receipts", client_id, partial(_delete_old, keep_days=keep_days))
 
 
 def prune(keep_days: int) -> int:
     """Delete all old receipts of every client; returns how many."""
-    count = 0
-    for client in clients.list_all():
-        while deleted := _delete_old(client.id, keep_days):
-            count += deleted
-    return count
+    return pruning.delete_all(partial(_delete_old, keep_days=keep_days))
 
 
 @transaction

@@ -1,11 +1,13 @@
 """What services take and return for the rows of a request: one, or many of an array."""
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from services.errors import InvalidRequest, ServiceError
 
 Details = dict[Any, Any]  # field → sentences; nested fields nest, list items by index
 Key = tuple[str, Any, str]  # of a row in a list: the order, the time it is listed by, the id
+T = TypeVar("T")
 
 
 class Loaded(NamedTuple):
@@ -37,3 +39,12 @@ def require_row(result: Result) -> RowResult:
     if isinstance(result, ServiceError):
         raise result
     return result
+
+
+def page_of(rows: list[T], limit: int, key: Callable[[T], Key]) -> tuple[list[T], Key | None]:
+    """Return a page of at most `limit` rows, and the key of its last row if more rows follow.
+
+    `rows` has one row more than the limit if there are so many.
+    """
+    page = rows[:limit]
+    return page, key(page[-1]) if len(rows) > limit else None
