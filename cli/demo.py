@@ -38,10 +38,10 @@ def demo() -> Any:
     api_key = _demo_key(owner, current_app.config["SETTINGS"].state_dir / "demo.key")
     [lead] = leads.save(owner.id, [Loaded(DEMO_LEAD, {})])
     assert isinstance(lead, RowResult)
-    host = users.find_or_none(owner.id, DEMO_HOST[0]) or users.add(owner.id, *DEMO_HOST)
+    host = users.find_or_none(owner.id, DEMO_HOST[0]) or users.create(owner.id, *DEMO_HOST)
     types = meeting_types.list_all(owner.id)
     meeting_type = next((row for row in types if row.name == DEMO_MEETING_TYPE), None)
-    meeting_type = meeting_type or meeting_types.add(owner.id, DEMO_MEETING_TYPE)
+    meeting_type = meeting_type or meeting_types.create(owner.id, DEMO_MEETING_TYPE)
     base_url = current_app.config["SETTINGS"].base_url
     curl = _curl(base_url, api_key)
     pages = {page: f"{base_url}/{page}" for page in pages_on(current_app)}

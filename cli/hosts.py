@@ -23,7 +23,7 @@ type_group = AppGroup("meeting-types", help="Manage the types of meetings.")
 def add_user(client: str, email: str, first_name: str, last_name: str, inactive: bool) -> Any:
     """Add a host to CLIENT (id or name)."""
     owner = clients.find(client)
-    user = users.add(owner.id, email, first_name, last_name, not inactive)
+    user = users.create(owner.id, email, first_name, last_name, not inactive)
     return _user_output(user), _user_line
 
 
@@ -59,7 +59,7 @@ def activate_user(client: str, email: str) -> Any:
 @command
 def add_meeting_type(client: str, name: str) -> Any:
     """Add a meeting type to CLIENT (id or name)."""
-    return _type_output(meeting_types.add(clients.find(client).id, name)), _type_line
+    return _type_output(meeting_types.create(clients.find(client).id, name)), _type_line
 
 
 @type_group.command("list")

@@ -7,6 +7,8 @@ from uuid import uuid4
 
 from gunicorn.http import errors
 
+from config.logging import REQUEST_ID
+
 
 class Busy(Exception):
     """The worker has no room for a request just now; the message is for the caller."""
@@ -23,10 +25,7 @@ REFUSALS: dict[type[Exception], tuple[int, str]] = {
     Exception: (500, "Internal Server Error"),
 }
 CODES = {500: "internal_error", 503: "unavailable"}  # other codes are derived from the title
-# The application accepts the same ids.
-REQUEST_ID = re.compile(
-    rb"\r\nx-request-id:[ \t]*((?!nxr_)[A-Za-z0-9._-]{1,128})[ \t]*\r\n", re.IGNORECASE
-)
+ASKED_ID = re.compile(rf"\r\nx-request-id:[ \t]*({REQUEST_ID})[ \t]*\r\n".encode(), re.IGNORECASE)
 
 
 def refuse(error: Exception, received: bytes, log: Logger) -> bytes:
@@ -52,7 +51,7 @@ def refuse(error: Exception, received: bytes, log: Logger) -> bytes:
 def find_request_id(received: bytes) -> str:
     """Return the X-Request-Id of a request if it is well-formed, else a new one."""
     head, _, _ = received.partition(b"\r\n\r\n")
-    asked = REQUEST_ID.search(head + b"\r\n")
+    asked = ASKED_ID.search(head + b"\r\n")
     return asked[1].decode() if asked else str(uuid4())
 
 

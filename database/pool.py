@@ -14,8 +14,7 @@ from typing import Any
 
 import peewee
 
-driver_errors: Any = peewee.__exception_wrapper__  # type: ignore[attr-defined]
-
+driver_errors: Any = peewee.ExceptionWrapper(peewee.EXCEPTIONS)  # type: ignore[attr-defined]
 
 STREAMED_ROWS = 500  # in memory at a time
 Observe = Callable[[float], None]  # takes the seconds that a call took

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from desk import arrivals, deliveries, figures, leads, logging_meetings, meetings, shown
+from desk import arrivals, deliveries, figures, leads, logging_meetings, meetings, templating
 
 from desk import signing_in, today  # isort: skip
 from desk.blueprint import desk
@@ -22,5 +22,5 @@ __all__ = [
 
 def register(app: Flask) -> None:
     """Add the pages to an application."""
-    shown.register(app)
+    templating.register(app)
     app.register_blueprint(desk)

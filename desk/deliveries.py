@@ -14,7 +14,7 @@ from webhook_schemas import DeliveriesQuery
 
 @desk.get("/deliveries")
 def list_webhooks() -> Any:
-    """Show the webhooks, and the deliveries of the one that has failed last or was added first."""
+    """Show the webhooks, with the deliveries of the one that fails longest, else of the first."""
     known = webhooks.list_all(g.client_id)
     if not known:
         return render_template("desk/webhooks.html")

@@ -9,7 +9,7 @@ import fields
 from bases import Request
 from desk.blueprint import desk
 from desk.forms import Form, go_to
-from desk.shown import FEW
+from desk.templating import FEW
 from lead_schemas import HistoryQuery, LeadPatch, LeadsQuery
 from services import erasure, leads, meetings, timeline
 

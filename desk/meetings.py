@@ -10,7 +10,7 @@ from bases import OptionalRequest, Request
 from desk.blueprint import desk
 from desk.filters import MeetingList
 from desk.forms import Form, go_back, go_to
-from desk.shown import FEW, with_parameters
+from desk.templating import FEW, with_parameters
 from fields import write_cursor
 from lead_schemas import LeadsQuery
 from schemas import Notes, Reason, ReasonAndNotes, RescheduleRequest
@@ -46,7 +46,7 @@ def list_meetings() -> Any:
         else:
             rows, next_key = meetings.list_meetings(g.client_id, query)
     meetings.add_leads(g.client_id, rows)
-    lead = leads.find_all(g.client_id, [query["lead_id"]]) if "lead_id" in query else {}
+    lead = leads.find_by_id(g.client_id, [query["lead_id"]]) if "lead_id" in query else {}
     page = render_template(
         "desk/meetings.html",
         form=form,

@@ -8,7 +8,7 @@ from flask import g, redirect, render_template, request, url_for
 
 from desk import clock
 from desk.blueprint import desk
-from desk.shown import UNDOABLE
+from desk.templating import UNDOABLE
 from services import agenda, meetings
 from services.errors import MeetingNotFound
 from times import utc_now

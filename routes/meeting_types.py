@@ -28,7 +28,7 @@ def list_meeting_types() -> Response:
 @answers(201, MeetingTypeAnswer, body=MeetingTypeRequest, has_location=True, raises=(NameTaken,))
 def create_meeting_type() -> Response:
     """Create a meeting type."""
-    row = meeting_types.add(g.client_id, **load(MeetingTypeRequest))
+    row = meeting_types.create(g.client_id, **load(MeetingTypeRequest))
     return created(meeting_type=instance(MeetingTypeResponse).dump(row))
 
 

@@ -51,7 +51,7 @@ def update_source(source_id: UUID) -> Response:
 
     Null sets the default; for `signing_secret` it turns off the check of signatures.
     """
-    source = sources.change(g.client_id, str(source_id), *load_partly(SourcePatch))
+    source = sources.update(g.client_id, str(source_id), *load_partly(SourcePatch))
     return success(source=instance(SourceResponse).dump(source))
 
 

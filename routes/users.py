@@ -27,7 +27,7 @@ def list_users() -> Response:
 @answers(201, UserAnswer, body=UserRequest, has_location=True, raises=(NameTaken,))
 def create_user() -> Response:
     """Create a user, who can host meetings."""
-    user = users.add(g.client_id, **load(UserRequest))
+    user = users.create(g.client_id, **load(UserRequest))
     return created(user=instance(UserResponse).dump(user))
 
 

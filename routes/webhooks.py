@@ -8,7 +8,7 @@ from bases import OptionalRequest, Query
 from routes.blueprint import api
 from services import deliveries, webhooks
 from services.errors import DeliveryNotFound, TooManyWebhooks, WebhookNotFound
-from web.answers import delivery_details, page, success, with_secret
+from web.answers import created, delivery_details, page, success
 from web.body import instance, load, load_query
 from web.describe import answers
 from webhook_schemas import (
@@ -43,8 +43,8 @@ def create_webhook() -> Response:
     It gets the events that are committed from now on. The signing secret is shown only this once.
     """
     networks = current_app.config["SETTINGS"].webhook_allow_networks
-    made = webhooks.create(g.client_id, load(WebhookRequest), networks)
-    return with_secret(201, *made, WebhookItem)
+    webhook, secret = webhooks.create(g.client_id, load(WebhookRequest), networks)
+    return created(webhook=instance(WebhookItem).dump(webhook), signing_secret=secret)
 
 
 @api.get("/webhooks")
@@ -72,7 +72,7 @@ def update_webhook(webhook_id: UUID) -> Response:
     `enabled: true` clears `disabled_reason`. While it is disabled, its events are kept as failed.
     """
     networks = current_app.config["SETTINGS"].webhook_allow_networks
-    webhook = webhooks.change(g.client_id, str(webhook_id), load(WebhookPatch), networks)
+    webhook = webhooks.update(g.client_id, str(webhook_id), load(WebhookPatch), networks)
     return success(webhook=instance(WebhookItem).dump(webhook))
 
 
@@ -90,8 +90,8 @@ def delete_webhook(webhook_id: UUID) -> Response:
 def rotate_webhook_secret(webhook_id: UUID) -> Response:
     """Give a webhook a new signing secret; for 24 hours both sign."""
     load(OptionalRequest)
-    made = webhooks.rotate_secret(g.client_id, str(webhook_id))
-    return with_secret(200, *made, WebhookItem)
+    webhook, secret = webhooks.rotate_secret(g.client_id, str(webhook_id))
+    return success(webhook=instance(WebhookItem).dump(webhook), signing_secret=secret)
 
 
 @api.post("/webhooks/<uuid:webhook_id>/test")

@@ -126,8 +126,8 @@ def _with_what_they_name(client_id: str, rows: list[Loaded]) -> list[Booking]:
     for given, _ in rows:
         emails.add((given.get("host_email") or "").lower())
         type_ids.add(given.get("meeting_type_id") or "")
-    hosts = users.find_all(client_id, sorted(emails - {""}))
-    types = meeting_types.find_all(client_id, sorted(type_ids - {""}))
+    hosts = users.find_by_email(client_id, sorted(emails - {""}))
+    types = meeting_types.find_by_id(client_id, sorted(type_ids - {""}))
     named = leads.find_named(client_id, [loaded.valid for loaded in rows])
     bookings = []
     for loaded, lead in zip(rows, named, strict=True):
@@ -255,7 +255,7 @@ class Batch:
         known = {row.id: row for rows in named for row in rows if row is not None}
         meetings.add_host_and_type(self.client_id, found, known)
         lead_ids = {meeting.lead_id for meeting in found} - known.keys()
-        known |= leads.find_all(self.client_id, sorted(lead_ids))
+        known |= leads.find_by_id(self.client_id, sorted(lead_ids))
         for meeting in found:
             if meeting.lead_id not in known:
                 raise RowGone()

@@ -43,7 +43,7 @@ def find(client_id: str, lead_id: str) -> Lead:
     return lead
 
 
-def find_all(client_id: str, ids: list[str]) -> dict[str, Lead]:
+def find_by_id(client_id: str, ids: list[str]) -> dict[str, Lead]:
     """Return the client's leads with any of the ids, by id."""
     if not ids:
         return {}
@@ -61,7 +61,7 @@ def find_named(client_id: str, bookings: list[dict[str, Any]]) -> list[Lead | No
             ids.add(booking["lead_id"])
         elif booking.get("lead_email"):
             email_keys.add(booking["lead_email"].lower())
-    found = find_all(client_id, sorted(ids))
+    found = find_by_id(client_id, sorted(ids))
     if email_keys:
         for lead in latest_leads_by_email(client_id=client_id, email_keys=sorted(email_keys)):
             found[lead.email_key] = lead

@@ -21,7 +21,7 @@ def types_by_id(client_id: Any, ids: Any) -> Any:
 
 
 @transaction
-def add(client_id: str, name: str) -> MeetingType:
+def create(client_id: str, name: str) -> MeetingType:
     """Add a meeting type; raises NameTaken."""
     meeting_type = MeetingType.of(
         {"id": new_id(), "client": client_id, "name": name, "created_at": utc_now()}
@@ -45,13 +45,13 @@ def list_all(client_id: str) -> list[MeetingType]:
 
 def find(client_id: str, type_id: str) -> MeetingType:
     """Return the client's meeting type with an id; raises MeetingTypeNotFound."""
-    meeting_type = find_all(client_id, [type_id]).get(type_id)
+    meeting_type = find_by_id(client_id, [type_id]).get(type_id)
     if meeting_type is None:
         raise MeetingTypeNotFound(type_id)
     return meeting_type
 
 
-def find_all(client_id: str, ids: list[str]) -> dict[str, MeetingType]:
+def find_by_id(client_id: str, ids: list[str]) -> dict[str, MeetingType]:
     """Return the client's meeting types with any of the ids, by id."""
     if not ids:
         return {}

@@ -20,7 +20,7 @@ MICROSECOND = timedelta(microseconds=1)  # the precision of stored instants
 # The columns that stay as they were when the meeting was logged.
 FIXED = {"id", "client", "lead", "external_calendar_provider", "source", "created_at"}
 # The columns that responses show.
-SHOWN = [field for field in Meeting._meta.sorted_fields if field is not Meeting.matched_emails]
+LISTED = [field for field in Meeting._meta.sorted_fields if field is not Meeting.matched_emails]
 
 update_rows = Update(Meeting, FIXED)
 latest_change = timeline.latest_change(Meeting)
@@ -30,7 +30,7 @@ def _with_host_and_type() -> Any:
     """Select meetings, each with its host and its type."""
     return (
         Meeting.select(
-            *SHOWN,
+            *LISTED,
             User.id,
             User.email,
             User.first_name,
@@ -86,9 +86,9 @@ def add_host_and_type(client_id: str, locked: list[Meeting], known: dict[str, An
     They are read after the lock. Joined to the locking query, they could be out of date: after
     waiting for the lock, PostgreSQL reads the meeting again, but not the joined rows.
     """
-    for name, find_all in (("host", users.find_by_id), ("meeting_type", meeting_types.find_all)):
+    for name, noun in (("host", users), ("meeting_type", meeting_types)):
         ids = {meeting.__data__[name] for meeting in locked} - {None} - known.keys()
-        found = find_all(client_id, sorted(ids)) if ids else {}
+        found = noun.find_by_id(client_id, sorted(ids)) if ids else {}
         for meeting in locked:
             key = meeting.__data__[name]
             meeting.__rel__[name] = found.get(key) or known.get(key)
@@ -169,7 +169,7 @@ def update(client_id: str, meeting_id: str, patch: Loaded) -> RowResult:
     given, wrong = patch
     email, type_id = given.get("host_email"), given.get("meeting_type_id")
     host = users.find_or_none(client_id, email) if email else None
-    meeting_type = meeting_types.find_all(client_id, [type_id]).get(type_id) if type_id else None
+    meeting_type = meeting_types.find_by_id(client_id, [type_id]).get(type_id) if type_id else None
     try:
         meeting = find_locked(client_id, meeting_id)
     except MeetingNotFound as error:
@@ -328,7 +328,7 @@ def add_leads(client_id: str, found: list[Meeting]) -> list[Meeting]:
 
     The lead is None if it was erased since the meetings were read.
     """
-    known = leads.find_all(client_id, sorted({meeting.lead_id for meeting in found}))
+    known = leads.find_by_id(client_id, sorted({meeting.lead_id for meeting in found}))
     for meeting in found:
         meeting.__rel__["lead"] = known.get(meeting.lead_id)
     return found

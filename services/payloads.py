@@ -19,10 +19,10 @@ from times import read_date_time
 
 SCHEMA = MeetingRequest()
 FIELDS = SCHEMA.load_fields
-GUEST_FIELDS = Attendee().load_fields
+ATTENDEE_FIELDS = Attendee().load_fields
 REASON = Reason().load_fields["reason"]
 
-# Repaired first, even if valid: other fields depend on them, and guests may be listed twice.
+# Repaired first, even if valid: other fields depend on them, and attendees may be listed twice.
 EAGER = ("meeting_url", "location_type", "timezone", "additional_attendees")
 # A payload without these is not a booking, so their faults stay. Of two alternatives, one is
 # enough.
@@ -32,7 +32,7 @@ NEEDED = {"title", "starts_at", *PAIR, *chain.from_iterable(MeetingRequest.EITHE
 # probably the number of a room or a house.
 PHONE = re.compile(r"(?:tel:)?\+?[0-9 ().\-/]+(?:(?:x|ext\.?) ?[0-9]{1,6})?", re.IGNORECASE)
 PHONE_DIGITS = range(7, 22)  # with the extension
-GUESTS_READ = 1000  # of a longer list, the rest is not even looked at
+ATTENDEES_READ = 1000  # of a longer list, the rest is not even looked at
 
 
 class Repaired(NamedTuple):
@@ -206,7 +206,7 @@ def _mend(field: Any, value: Any) -> tuple[Any, list[str]]:
     Raises ValidationError if it cannot be made valid.
     """
     if isinstance(field, fields.ShortList):
-        return _mend_guests(field, value)
+        return _mend_attendees(field, value)
     repairs = []
     if isinstance(value, str) and fields.REFUSED_CHARACTERS.search(value):
         repairs.append("Characters that cannot be stored were removed.")
@@ -238,26 +238,26 @@ def _cut(field: fields.Text, text: str) -> tuple[str, list[str]]:
     ]
 
 
-def _mend_guests(field: Any, value: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    """Keep the guests with a valid email, each email once, as many as the field allows."""
+def _mend_attendees(field: Any, value: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """Keep the attendees with a valid email, each email once, as many as the field allows."""
     if not isinstance(value, list):
         field.deserialize(value)  # raises
-    guests: dict[str, dict[str, Any]] = {}  # by email in lower case
+    attendees: dict[str, dict[str, Any]] = {}  # by email in lower case
     repairs, invalid = [], 0
-    for item in islice(value, GUESTS_READ):
+    for item in islice(value, ATTENDEES_READ):
         given = {"email": item} if isinstance(item, str) else item
-        email, _ = _first_valid(GUEST_FIELDS["email"], _candidates(find(given, "email")))
+        email, _ = _first_valid(ATTENDEE_FIELDS["email"], _candidates(find(given, "email")))
         if email is None:
             invalid += 1
-        elif email.lower() not in guests:
-            name, mended = _first_valid(GUEST_FIELDS["name"], _candidates(find(given, "name")))
-            guests[email.lower()] = {"name": name, "email": email}
+        elif email.lower() not in attendees:
+            name, mended = _first_valid(ATTENDEE_FIELDS["name"], _candidates(find(given, "name")))
+            attendees[email.lower()] = {"name": name, "email": email}
             repairs += [f"The name of {email}: {sentence}" for sentence in mended]
     if invalid:
         repairs.append(f"Left out: {invalid} without a valid email.")
-    if len(guests) > field.most:
+    if len(attendees) > field.most:
         repairs.append(f"Cut to the first {field.most}.")
-    return [*guests.values()][: field.most], repairs
+    return [*attendees.values()][: field.most], repairs
 
 
 def _is_valid(name: str, value: Any) -> bool:

@@ -117,5 +117,5 @@ def export(client_id: str, lead_id: str) -> PersonalData:
             meetings.list_meetings(client_id, query)[0],
             timeline.activities_of_lead(client_id=client_id, lead_id=lead_id, limit=ALL, offset=0),
             notes_of_meetings(client_id=client_id, meeting_ids=subject.meeting_ids),
-            receipts.find_all(client_id, subject.receipt_ids),
+            receipts.find_by_id(client_id, subject.receipt_ids),
         )

@@ -184,9 +184,9 @@ class Processing:
     def _leave_out_unknown(self, items: list[Item]) -> None:
         """Leave out hosts and meeting types that the client does not have."""
         emails = {item.given["host_email"] for item in items if "host_email" in item.given}
-        hosts = users.find_all(self.client_id, sorted(emails))
+        hosts = users.find_by_email(self.client_id, sorted(emails))
         ids = {item.given["meeting_type_id"] for item in items if "meeting_type_id" in item.given}
-        types = meeting_types.find_all(self.client_id, sorted(ids))
+        types = meeting_types.find_by_id(self.client_id, sorted(ids))
         for item in items:
             host = hosts.get(item.given.get("host_email", "").lower())
             if "host_email" in item.given and not (host and host.active):

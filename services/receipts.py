@@ -98,7 +98,7 @@ def receipts_by_id(client_id: Any, ids: Any) -> Any:
     return query.order_by(Receipt.received_at, Receipt.id)
 
 
-def find_all(client_id: str, ids: list[str]) -> list[Receipt]:
+def find_by_id(client_id: str, ids: list[str]) -> list[Receipt]:
     """Return the client's receipts with any of the ids, oldest first, with their payloads."""
     return receipts_by_id(client_id=client_id, ids=ids)
 

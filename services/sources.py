@@ -154,7 +154,7 @@ _find_by_hash: GroupCommit[str, Source | None] = GroupCommit(_sources_of_tokens)
 
 
 @transaction
-def change(
+def update(
     client_id: str, source_id: str, given: dict[str, Any], wrong: Details | None = None
 ) -> Source:
     """Change the fields given; None sets the default.

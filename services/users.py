@@ -27,7 +27,9 @@ def users_by_id(client_id: Any, ids: Any) -> Any:
 
 
 @transaction
-def add(client_id: str, email: str, first_name: str, last_name: str, active: bool = True) -> User:
+def create(
+    client_id: str, email: str, first_name: str, last_name: str, active: bool = True
+) -> User:
     """Add a host; raises NameTaken if the client has the email, in any case, already."""
     user = User.of(
         {
@@ -68,10 +70,10 @@ def find(client_id: str, user_id: str) -> User:
 
 def find_or_none(client_id: str, email: str) -> User | None:
     """Return the client's user with an email, in any case, active or not."""
-    return find_all(client_id, [email]).get(email.lower())
+    return find_by_email(client_id, [email]).get(email.lower())
 
 
-def find_all(client_id: str, emails: list[str]) -> dict[str, User]:
+def find_by_email(client_id: str, emails: list[str]) -> dict[str, User]:
     """Return the client's users with any of the emails, by email in lower case."""
     if not emails:
         return {}

@@ -90,7 +90,7 @@ def find(client_id: str, webhook_id: str) -> Webhook:
     return webhook
 
 
-def change(client_id: str, webhook_id: str, given: Fields, allowed: Networks) -> Webhook:
+def update(client_id: str, webhook_id: str, given: Fields, allowed: Networks) -> Webhook:
     """Change the fields given; raises InvalidRequest, WebhookNotFound.
 
     Enabling a webhook clears the reason why it was disabled. Disabling it ends its waiting

@@ -26,9 +26,9 @@ STATES = ["complete", "complete", "no-show", "complete", "cancel"]
 
 def store_week(api: Api) -> dict[str, Any]:
     """Store a team's last weeks and next days; returns the ids of what the tests look for."""
-    users.add(api.client_id, "pepper@example.com", "Pepper", "Potts")
-    users.add(api.client_id, "happy@example.com", "Happy", "Hogan")
-    kind = meeting_types.add(api.client_id, "Sales")
+    users.create(api.client_id, "pepper@example.com", "Pepper", "Potts")
+    users.create(api.client_id, "happy@example.com", "Happy", "Hogan")
+    kind = meeting_types.create(api.client_id, "Sales")
     release()
     leads = [
         api.new_lead(

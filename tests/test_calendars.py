@@ -17,7 +17,7 @@ PEOPLE = [{"name": 'Rhodey "War Machine", Jr.; \n', "email": "rhodey@example.com
 
 @pytest.fixture
 def meeting(api, lead):
-    users.add(api.client_id, "Pepper@example.com", "Pepper", "Potts")
+    users.create(api.client_id, "Pepper@example.com", "Pepper", "Potts")
     database.release()
     body = booking(
         host_email="pepper@example.com",
@@ -188,7 +188,7 @@ class TestFeeds:
         assert token not in json.dumps(run("list", api.client_id))
 
     def test_an_invalid_argument_is_named_in_the_error(self, api, lead, stranger, run):
-        users.add(api.client_id, "host@example.com", "A", "B")
+        users.create(api.client_id, "host@example.com", "A", "B")
         database.release()
         assert "both" in run(
             "create", api.client_id, "--host", "host@example.com", "--lead", lead["id"], fails=True

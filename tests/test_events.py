@@ -50,7 +50,7 @@ def test_every_activity_type_has_an_event_type():
 
 
 def test_a_booking_is_reported_with_its_meeting_lead_host_and_type(api, lead, webhook):
-    users.add(api.client_id, "pepper@example.com", "Pepper", "Potts")
+    users.create(api.client_id, "pepper@example.com", "Pepper", "Potts")
     database.release()
     meeting = log_meeting(api, host_email="pepper@example.com")
 

@@ -538,8 +538,8 @@ def test_a_stranger_gets_none_of_the_rows_and_sees_no_lead_of_another(load, stra
 
 class TestExport:
     def test_a_meeting_has_the_fields_of_the_list(self, dump, api, lead):
-        pepper = users.add(api.client_id, "pepper@example.com", "Pepper", "Potts")
-        discovery = meeting_types.add(api.client_id, "Discovery")
+        pepper = users.create(api.client_id, "pepper@example.com", "Pepper", "Potts")
+        discovery = meeting_types.create(api.client_id, "Discovery")
         database.release()
         given = {"host_email": pepper.email, "meeting_type_id": discovery.id}
         api.post("/meetings", json=booking(title='A "B",\r\nC', **given))
@@ -685,8 +685,8 @@ class TestRoundTrips:
     @pytest.fixture
     def full(self, api, lead):
         """A client with leads and meetings of every kind."""
-        users.add(api.client_id, "pepper@example.com", "Pepper", "Potts")
-        meeting_types.add(api.client_id, "Discovery")
+        users.create(api.client_id, "pepper@example.com", "Pepper", "Potts")
+        meeting_types.create(api.client_id, "Discovery")
         [discovery] = meeting_types.list_all(api.client_id)
         database.release()
         api.new_lead(first_name='Ä; "Ö"', email="ae@example.com", external_id="1", vip=True)
@@ -708,8 +708,8 @@ class TestRoundTrips:
     def test_an_export_can_be_imported_into_another_database(
         self, full, stranger, load, run, dump, form
     ):
-        users.add(stranger.client_id, "pepper@example.com", "Pepper", "Potts")
-        meeting_types.add(stranger.client_id, "Discovery")
+        users.create(stranger.client_id, "pepper@example.com", "Pepper", "Potts")
+        meeting_types.create(stranger.client_id, "Discovery")
         database.release()
         for noun in ("leads", "meetings"):
             _, text, _ = run(noun, "export", full.client_id, "--format", form)

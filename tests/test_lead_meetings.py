@@ -150,7 +150,7 @@ def test_another_clients_lead_is_not_found(api, lead, stranger):
 
 
 def test_the_number_of_queries_does_not_grow_with_the_rows(api, lead, count_queries):
-    users.add(api.client_id, "host@example.com", "A", "B")
+    users.create(api.client_id, "host@example.com", "A", "B")
     database.release()
     with count_queries() as queries:
         page(api, lead)

@@ -61,11 +61,11 @@ class TestMeetings:
         assert [e["activity_type"] for e in api.history(lead)[1:]] == ["meeting_scheduled"] * 2
 
     def test_each_row_gets_the_result_it_would_get_alone(self, api, lead, stranger):
-        users.add(api.client_id, "host@example.com", "A", "B")
+        users.create(api.client_id, "host@example.com", "A", "B")
         database.release()
         theirs = stranger.new_lead(last_name="Stark", email="Tony.Stark@gmail.com",
                                    phone="+1 (212) 970-4133")  # fmt: skip
-        users.add(stranger.client_id, "host@example.com", "A", "B")
+        users.create(stranger.client_id, "host@example.com", "A", "B")
         database.release()
         sent = [
             booking(),
@@ -172,7 +172,7 @@ class TestMeetings:
 
     def test_an_inactive_host_is_refused_after_an_earlier_row_replaced_it(self, api, lead):
         for name in ("tmp", "other"):
-            users.add(api.client_id, f"{name}@example.com", name, "X")
+            users.create(api.client_id, f"{name}@example.com", name, "X")
         database.release()
         with_host = booking(host_email="tmp@example.com")
         api.post("/meetings", json=with_host)
@@ -299,7 +299,7 @@ class TestLeads:
 
 
 def test_the_number_of_queries_does_not_grow_with_the_rows(api, lead, count_queries):
-    users.add(api.client_id, "host@example.com", "A", "B")
+    users.create(api.client_id, "host@example.com", "A", "B")
     database.release()
     bookings = rows(*map(str, range(100)), host_email="host@example.com")
 

@@ -20,14 +20,14 @@ def meeting(api, lead):
 
 @pytest.fixture
 def host(api):
-    user = users.add(api.client_id, "Host@example.com", "Hope", "Host")
+    user = users.create(api.client_id, "Host@example.com", "Hope", "Host")
     database.release()
     return user
 
 
 @pytest.fixture
 def meeting_type(api):
-    row = meeting_types.add(api.client_id, "Demo")
+    row = meeting_types.create(api.client_id, "Demo")
     database.release()
     return row
 
@@ -229,8 +229,8 @@ def test_an_inactive_user_may_only_stay_the_host(api, meeting, host):
 
 
 def test_hosts_and_types_of_another_client_are_unknown(api, meeting, stranger):
-    users.add(stranger.client_id, "theirs@example.com", "A", "B")
-    theirs = meeting_types.add(stranger.client_id, "Theirs")
+    users.create(stranger.client_id, "theirs@example.com", "A", "B")
+    theirs = meeting_types.create(stranger.client_id, "Theirs")
     database.release()
 
     answer = patch(api, meeting, host_email="theirs@example.com", meeting_type_id=theirs.id)

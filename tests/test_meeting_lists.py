@@ -35,7 +35,7 @@ def stats(api, **query):
 def meetings(api, lead):
     """Five meetings on five days, one of each status, of two leads, one host and two providers."""
     other = api.new_lead(email="Pepper@example.com")
-    users.add(api.client_id, "Happy@example.com", "Happy", "Hogan")
+    users.create(api.client_id, "Happy@example.com", "Happy", "Hogan")
     database.release()
     log(api, 1, "scheduled", status="scheduled")
     log(api, 2, "confirmed", host_email="happy@example.com")

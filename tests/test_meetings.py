@@ -42,14 +42,14 @@ def item(api, meeting):
 
 @pytest.fixture
 def host(api):
-    row = users.add(api.client_id, "Pepper.Potts@example.com", "Pepper", "Potts")
+    row = users.create(api.client_id, "Pepper.Potts@example.com", "Pepper", "Potts")
     database.release()
     return row
 
 
 @pytest.fixture
 def meeting_type(api):
-    row = meeting_types.add(api.client_id, "Discovery")
+    row = meeting_types.create(api.client_id, "Discovery")
     database.release()
     return row
 
@@ -300,8 +300,8 @@ class TestHostAndMeetingType:
     def test_one_error_names_both_an_unknown_host_and_an_unknown_meeting_type(
         self, api, lead, stranger
     ):
-        theirs = users.add(stranger.client_id, "host@example.com", "A", "B")
-        their_type = meeting_types.add(stranger.client_id, "Theirs")
+        theirs = users.create(stranger.client_id, "host@example.com", "A", "B")
+        their_type = meeting_types.create(stranger.client_id, "Theirs")
         database.release()
 
         answer = api.post(
@@ -335,7 +335,7 @@ class TestHostAndMeetingType:
     def test_a_late_replay_succeeds_after_its_host_was_replaced_and_deactivated(
         self, api, lead, host
     ):
-        users.add(api.client_id, "happy@example.com", "Happy", "Hogan")
+        users.create(api.client_id, "happy@example.com", "Happy", "Hogan")
         first = booking(external_event_id="a", host_email=host.email)
         api.post("/meetings", json=first)
         moved = booking(

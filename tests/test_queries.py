@@ -69,7 +69,7 @@ class TestCounts:
 def _seed(leads_count, meetings_count):
     """Make a client with many leads and meetings; returns ids of some."""
     owner = clients.create(f"Seeded {new_id()}")[0].id
-    host = users.add(owner, "host@example.com", "A", "B").id
+    host = users.create(owner, "host@example.com", "A", "B").id
     now = utc_now()
     statuses = ["scheduled"] * 97 + ["cancelled", "completed", "no_show"]
     people = []

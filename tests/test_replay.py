@@ -132,7 +132,7 @@ def test_null_resets_a_field_to_its_default_and_the_timeline_records_it(api, lea
 
 def test_a_replay_can_keep_change_or_remove_the_host(api, lead):
     for name in ("Pepper", "Happy"):
-        users.add(api.client_id, f"{name}@example.com", name, "P")
+        users.create(api.client_id, f"{name}@example.com", name, "P")
     database.release()
 
     def send(**changes):
@@ -311,7 +311,7 @@ class TestLead:
 
 def test_concurrent_replays_that_set_a_host_write_one_timeline_entry(app, api, lead):
     """Replays that wait for the first must see the host it set, or each would set it again."""
-    users.add(api.client_id, "pepper@example.com", "Pepper", "Potts")
+    users.create(api.client_id, "pepper@example.com", "Pepper", "Potts")
     database.release()
     for n in range(10):
         event = {"external_event_id": str(n)}

@@ -154,15 +154,6 @@ def _with_next(response: Response, **parameters: Any) -> Response:
     return response
 
 
-def with_secret(status: int, webhook: Any, secret: str, schema: type[ResponseSchema]) -> Response:
-    """Respond with a webhook and its signing secret."""
-    shown = instance(schema).dump(webhook)
-    response = write_json(status, {"success": True, "webhook": shown, "signing_secret": secret})
-    if status == 201:
-        response.headers["Location"] = location(shown["id"])
-    return response
-
-
 def delivery_details(delivery: Any) -> Response:
     """Respond with a delivery, its payload and its tries."""
     shown = instance(DeliveryItem).dump(delivery)

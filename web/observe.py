@@ -7,11 +7,9 @@ from uuid import uuid4
 
 from flask import Flask, Response, current_app, g, request
 
-from config.logging import RequestLine, list_fields, mask_path
+from config.logging import REQUEST_ID, RequestLine, list_fields, mask_path
 from services.results import Result
 
-# An API key sent in this header by mistake must be neither logged nor echoed.
-REQUEST_ID = re.compile(r"(?!nxr_)[A-Za-z0-9._-]{1,128}")
 METRICS = "meetings_metrics"  # the name of web.metrics.Metrics among an application's extensions
 
 log = logging.getLogger("meetings")
@@ -27,7 +25,7 @@ def begin_request() -> None:
     """Set `g.began_at` and `g.request_id`: the caller's own id if it is well-formed."""
     g.began_at = time.perf_counter()
     given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if REQUEST_ID.fullmatch(given) else str(uuid4())
+    g.request_id = given if re.fullmatch(REQUEST_ID, given) else str(uuid4())
 
 
 def end_request(response: Response) -> Response:

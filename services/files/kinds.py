@@ -105,7 +105,7 @@ class Meetings:
         types = meeting_types.list_all(client_id)
         type_ids, by_name = {row.id for row in types}, {row.name: row.id for row in types}
         lead_ids = [_id_or_none(row.get("lead_id")) for row in cells]
-        known = leads.find_all(client_id, sorted({lead_id for lead_id in lead_ids if lead_id}))
+        known = leads.find_by_id(client_id, sorted({lead_id for lead_id in lead_ids if lead_id}))
         for row, lead_id in zip(cells, lead_ids, strict=True):
             self._add_derived_id(row)
             if lead_id and lead_id not in known and row.get("lead_email"):

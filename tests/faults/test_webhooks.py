@@ -234,9 +234,7 @@ def test_while_sqlite_is_locked_the_sender_waits(tmp_path, serve, report, receiv
     check(seeded, receiver, report, locked="3 s")
 
 
-def test_a_paused_sender_is_replaced_by_another_and_its_late_results_are_dropped(
-    kind, seeded, serve, report, receiver
-):
+def test_what_a_paused_sender_holds_is_sent_by_another(kind, seeded, serve, report, receiver):
     """A sender that stands still longer than its leases; another one sends meanwhile."""
     if kind == "sqlite":
         pytest.skip("a paused process may hold SQLite's write lock")
