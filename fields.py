@@ -298,7 +298,9 @@ class ShortList(InputField, fields.List[Any]):
     """A list of at most `most` items, counted before loading, because a list may be very long."""
 
     def __init__(self, item: Any, noun: str, most: int, **options: Any) -> None:
-        super().__init__(item, validate=validate.Length(max=most), **options)
+        invalid = {"invalid": f"Must be a list of {noun}."} | options.pop("error_messages", {})
+        length = validate.Length(max=most)
+        super().__init__(item, validate=length, error_messages=invalid, **options)
         self.noun, self.most = noun, most
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:

@@ -130,7 +130,9 @@ class MeetingNoteRequest(Request):
 
         So does an event id whose provider is given: `check` then requires it.
         """
-        if name == "external_calendar_event_id" and given.get("external_calendar_provider"):
+        if name == "external_calendar_event_id" and self.is_given(
+            "external_calendar_provider", given
+        ):
             return True
         return name in given if name in NOTE_CONTENTS else super().is_given(name, given)
 

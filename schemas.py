@@ -43,6 +43,7 @@ NOT_NULL: dict[str, Any] = {
     "error_messages": {"null": "Must not be null."},
 }
 NO_LIST = {"invalid": "Must be a list of objects with name and email."}
+NO_ATTENDEE = "Must be an object with name and email."
 
 # ------------------------------------------------------------------------------ request bodies
 
@@ -55,7 +56,7 @@ class Attendee(Request):
     name = fields.Text(255)
     email = fields.Email(required=True)
 
-    error_messages = {"unknown": "Unknown field.", "type": "Must be an object with name and email."}
+    error_messages = {"unknown": "Unknown field.", "type": NO_ATTENDEE}
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Remove a name that is null."""
@@ -107,7 +108,10 @@ class MeetingRequest(Request):
     attendee_email = fields.Email(about="The lead's email by default.")
     attendee_phone = fields.Text(50, about="The lead's phone by default.")
     additional_attendees = fields.ShortList(
-        Nested(Attendee), "attendees", 100, error_messages=NO_LIST
+        Nested(Attendee, error_messages={"null": NO_ATTENDEE}),
+        "attendees",
+        100,
+        error_messages=NO_LIST,
     )
     external_calendar_provider = fields.LowerCase(
         64,
@@ -346,8 +350,8 @@ class MeetingsQuery(MeetingFilters):
 
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Refuse a cursor of another order."""
-        order, *_ = valid.get("cursor", [None])
-        is_wrong = order and valid.get("order", order) != order
+        cursor = valid.get("cursor")
+        is_wrong = cursor and valid.get("order", cursor[0]) != cursor[0]
         return {"cursor": [fields.WRONG_CURSOR]} if is_wrong else {}
 
 

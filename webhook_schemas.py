@@ -33,7 +33,7 @@ class WebhookRequest(Request):
     url = fields.Url(required=True, about=WEBHOOK_URL)
     name = fields.Text(255)
     events = fields.ShortList(
-        fields.Choice(EVENT_TYPES, allow_none=False), "events", MOST_EVENTS, about=ALL_EVENTS
+        fields.Choice(EVENT_TYPES, **NOT_NULL), "events", MOST_EVENTS, about=ALL_EVENTS
     )
 
 

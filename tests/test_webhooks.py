@@ -101,6 +101,18 @@ class TestManaging:
 
         assert (answer.status_code, list(answer.json["details"])) == (400, [field])
 
+    @pytest.mark.parametrize(
+        ("events", "sentences"),
+        [
+            ("meeting.scheduled", ["Must be a list of events."]),
+            ([None], {"0": ["Must not be null."]}),
+        ],
+    )
+    def test_events_are_a_list_of_words(self, api, events, sentences):
+        answer = api.post("/webhooks", json={"url": "https://crm.example.com/", "events": events})
+
+        assert answer.json["details"] == {"events": sentences}
+
     def test_a_refusal_names_the_rule_and_the_setting(self, api):
         answer = api.post("/webhooks", json={"url": "https://10.0.0.1/"})
 
