@@ -1,1 +1,1 @@
-"""What the service does, a module a noun. Every read and write names the client."""
+"""What the service does: one module for each noun. Every read and write names the client."""

@@ -16,8 +16,8 @@ def back_up(file: Path) -> dict[str, Any]:
 
     The file appears once it is complete and on disk: a crash leaves at most a hidden `.part` file
     next to it. Raises BackupRefused if the file exists (it may be the last good backup) or cannot
-    be made. The same holds for a database that is not migrated: it may be the wrong one. On
-    PostgreSQL the error names the command to run instead.
+    be made, or if the database is not migrated (it may be the wrong one). On PostgreSQL the error
+    names the command to run instead.
     """
     file = file.absolute()
     command = db.dump_command(file)
@@ -53,11 +53,11 @@ def _refuse_unmigrated() -> None:
 
 def _refuse_to_overwrite(file: Path) -> None:
     if os.path.lexists(file):
-        raise BackupRefused(f"{file} exists already; a backup overwrites nothing.")
+        raise BackupRefused(f"{file} exists already; a backup never overwrites a file.")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write the file's name in the folder to disk; the fsync of the file does not do that."""
+    """Write the folder's entry of the file to disk; the fsync of the file does not do that."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -75,8 +75,8 @@ class Booking:
         # The email that names its lead, in lower case; None if an id does.
         self.email_key = None if self.given.get("lead_id") else leads.email_key(self.given)
         self.creates_lead = bool(self.given.get("create_lead") and self.email_key)
-        self.is_lead_known = lead is not None  # or becomes known with this batch
-        self.stamp = self.given.get("stamp")  # if a booking system reports it, with a time
+        self.is_lead_known = lead is not None  # or an earlier booking of the batch creates it
+        self.stamp = self.given.get("stamp")  # if a booking system reported it with a time
         self.meeting_id = new_id()  # if it becomes a new meeting
         self.event_id = self.given.get("external_event_id")
         self.pairs = external_events.pairs_of(  # its own first; none without replay protection
@@ -187,15 +187,15 @@ class Batch:
         self.client_id = client_id
         self.bookings = _with_what_they_name(client_id, rows)
         self.claims: dict[Pair, str] = {}  # the meeting that each pair was claimed for
-        self.claimed_stamps: dict[Pair, str] = {}  # what they were claimed with
-        self.taken = 0  # how many of these were not free
-        self.awaited: set[Pair] = set()  # of these, the pairs that receipts wait for
+        self.claimed_stamps: dict[Pair, str] = {}  # the stamps stored with these claims
+        self.taken = 0  # how many of the claimed pairs were not free
+        self.awaited: set[Pair] = set()  # the claimed pairs that receipts wait for
         self.known_event_ids: list[str] = []  # of the pairs that may name a stored meeting
-        self.stored_pairs: set[Pair] = set()  # those that do
+        self.stored_pairs: set[Pair] = set()  # the pairs that do name one
         self._forget_decisions()
 
     def _forget_decisions(self) -> None:
-        """Begin before the first booking is decided."""
+        """Reset the state to that before the first booking is decided."""
         self.changes = ChangeSet(self.client_id, meetings.latest_change)
         self.owners: dict[Pair, str] = {}  # the meeting that each pair names, as decided so far
         self.meetings: dict[str, Meeting] = {}  # by id, as they are after the bookings so far
@@ -269,10 +269,10 @@ class Batch:
         self.stored_pairs = stored_pairs
 
     def _lock_awaited(self, events: list[ExternalEvent]) -> bool:
-        """Lock the pairs that were taken although no meeting has them; returns if there are any.
+        """Lock the pairs that were taken although no meeting has them; returns whether any were.
 
-        A receipt waits for such a pair. Another transaction may just give it to a meeting, so the
-        owners must be read again under the lock.
+        A receipt waits for such a pair. Another transaction may be giving it to a meeting just now,
+        so the owners must be read again under the lock.
         """
         owned = self.claims.keys() & {(event.provider, event.event_id) for event in events}
         if self.taken <= len(owned) + len(self.awaited):
@@ -320,7 +320,7 @@ class Batch:
         return self._with_outcome(result, outcome) if outcome else result
 
     def _with_outcome(self, logged: RowResult, outcome: PlannedTransition) -> RowResult:
-        """Take the meeting that a booking logged through a transition."""
+        """Apply a transition to the meeting that a booking logged."""
         result = transitions.apply(outcome, logged.row, self.changes)
         self.meetings[result.row.id] = result.row
         return result if logged.effect == "unchanged" else logged._replace(row=result.row)
@@ -386,7 +386,7 @@ class Batch:
         return meeting
 
     def _replay(self, booking: Booking, meeting: Meeting) -> RowResult:
-        """Update a meeting with what a replay carries; an identical one changes nothing."""
+        """Update a meeting with the fields of a replay; an identical replay changes nothing."""
         after = meeting.copy()
         after.set_all(booking.values(meetings.defaults_for(meeting.lead)))
         after.external_event_id = booking.event_id

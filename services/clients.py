@@ -50,7 +50,7 @@ def valid_keys(key_hashes: Any) -> Any:
 def authenticate(api_key: str | None, writes: bool = False) -> str:
     """Return the id of the client that a key belongs to.
 
-    Raises MissingApiKey, InvalidApiKey, and for a request that `writes` ReadOnlyKey.
+    Raises MissingApiKey, InvalidApiKey, and ReadOnlyKey for a request that `writes`.
     """
     key = find_key(api_key)
     if writes and key.read_only:
@@ -131,7 +131,7 @@ def _write_use(key_hash: str, today: str) -> None:
 
 @transaction
 def create(name: str) -> tuple[Client, str]:
-    """Make a client with its first key; returns both, the key for the only time.
+    """Make a client with its first key; returns both. The key cannot be read again.
 
     Raises NameTaken.
     """
@@ -175,7 +175,7 @@ def create_key(
     read_only: bool = False,
     expires_on: date | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key; returns its row and the key itself, for the only time.
+    """Make a key; returns its row and the key itself, which cannot be read again.
 
     It is valid through the day `expires_on`, in UTC; raises InvalidRequest if that day is past.
     With a label it replaces the client's earlier keys of that label: those are revoked.

@@ -1,4 +1,4 @@
-"""Deliveries: the log of what was sent to webhooks, sending again, waiting, pruning."""
+"""Deliveries: list what was sent to webhooks, send it again, wait for results, delete old rows."""
 
 import time
 from collections.abc import Iterator
@@ -93,9 +93,9 @@ def redeliver(subscription: Subscription, delivery_id: str) -> Delivery:
 
 
 def redeliver_all(subscription: Subscription, since: datetime, status: str) -> int:
-    """Send all deliveries of a status that were made since then again; returns how many.
+    """Send again all deliveries of a status that were made since then; returns how many.
 
-    Tests are left out: each was tried once. Every part is a transaction of its own.
+    Tests are left out, because a test is tried only once. Every part is a transaction of its own.
     """
     of_webhook = Delivery.select(Delivery.number).where(Delivery.webhook == subscription.webhook_id)
     latest = rows_of(of_webhook.order_by(Delivery.number.desc()).limit(1))
@@ -138,9 +138,9 @@ def wait_for(webhook_id: str, delivery_id: str, seconds: float) -> Delivery:
 
 
 def end_waiting(webhook_id: str, reason: str, with_tests: bool = False) -> int:
-    """Let the waiting deliveries of a webhook fail for a reason; returns how many.
+    """Mark the waiting deliveries of a webhook as failed, with a reason; returns how many.
 
-    One that is being sent at this moment is left to its sender.
+    A delivery that is being sent now is left to its sender.
     """
     count = 0
     while ended := _end_some(webhook_id, reason, with_tests):
@@ -161,7 +161,7 @@ def _end_some(webhook_id: str, reason: str, with_tests: bool) -> int:
 
 
 def prune(days: int) -> dict[str, int]:
-    """Delete all deliveries older than some days, unless they wait; 0 keeps them forever.
+    """Delete all deliveries older than the days given, except waiting ones; 0 keeps them forever.
 
     Returns `{"deliveries", "events", "webhooks"}`, where `webhooks` counts the rows of webhooks
     deleted earlier.

@@ -52,7 +52,7 @@ def add(client_id: str, pairs: Iterable[Pair], expires_at: datetime | None) -> N
 
 
 def expiry(keep_days: int) -> datetime | None:
-    """Return until when the hash of a pair erased now is kept; None means forever."""
+    """Return the time until which the hash of a pair erased now is kept; None means forever."""
     return utc_now() + timedelta(days=keep_days) if keep_days else None
 
 

@@ -44,7 +44,7 @@ def lead_to_erase(client_id: Any, lead_id: Any) -> Any:
 
 
 def _deletion(column: Any) -> Compiled:
-    """Make the query that deletes a client's rows with one of some values in a column."""
+    """Make a query that deletes the client's rows whose column has one of the values."""
     model = column.model
     return Compiled(
         lambda client_id, values: model.delete().where(
@@ -79,7 +79,7 @@ def _delete_deliveries(subject: Subject) -> None:
 
 
 def _delete_awaited(subject: Subject) -> None:
-    """Free the pairs of bookings that receipts about the lead wait for."""
+    """Delete the pairs without a meeting that receipts about the lead wait for."""
     for provider, event_id in sorted(subject.awaited):
         key = {"provider": provider, "event_id": event_id}
         external_events.release_pair.run(client_id=subject.client_id, **key)
@@ -88,8 +88,8 @@ def _delete_awaited(subject: Subject) -> None:
 def erase(client_id: str, lead_id: str, keep_days: int) -> dict[str, int]:
     """Erase a lead with all that is stored about it; returns how many rows of each kind.
 
-    The hashes of its pairs are kept for the days given, with 0 forever: see `erased_events`. Raises
-    LeadNotFound.
+    The hashes of its pairs are kept for the days given; 0 means forever (see `erased_events`).
+    Raises LeadNotFound.
     """
     counts = _erase(client_id, lead_id, keep_days)
     db.discard_log()

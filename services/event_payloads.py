@@ -39,7 +39,7 @@ MEETING_FIELDS = (
     "created_at",
     "updated_at",
 )
-# The lead of a meeting, and the lead that an event of its own is about.
+# What events of a meeting show of its lead; events of a lead itself show more.
 SHORT_LEAD_FIELDS = (
     "id",
     "first_name",
@@ -83,7 +83,7 @@ HOST_FIELDS, TYPE_FIELDS = ("id", "first_name", "last_name", "email"), ("id", "n
 
 
 def describe_meeting(meeting: Meeting, lead: Lead | None) -> dict[str, Any]:
-    """Return what an event says about a meeting, which has its host and type with it."""
+    """Return what an event says about a meeting whose host and type have been read."""
     shown = meeting.__data__ | {
         "status": meeting.shown_status,
         "duration_minutes": meeting.duration_minutes,
@@ -98,7 +98,7 @@ def describe_meeting(meeting: Meeting, lead: Lead | None) -> dict[str, Any]:
 
 
 def describe_lead(lead: Lead) -> dict[str, Any]:
-    """Return what an event of a lead's own says about it."""
+    """Return what an event of a lead itself says about it."""
     return {"lead": _fields_of(lead, LEAD_FIELDS)}
 
 

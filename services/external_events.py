@@ -117,7 +117,7 @@ def set_outcome_stamp(client_id: Any, provider: Any, event_id: Any, stamp: Any) 
 
 @compiled
 def release_pair(client_id: Any, provider: Any, event_id: Any) -> Any:
-    """Make a pair name nothing."""
+    """Delete a pair, so that it is free again."""
     return ExternalEvent.delete().where(*_is_pair(client_id, provider, event_id))
 
 
@@ -160,7 +160,7 @@ def stamp_of(at: datetime, payload: str) -> str:
 
 
 def is_outdated(stamp: str | None, latest: str | None) -> bool:
-    """Whether an event is older than the latest one, or is that one again."""
+    """Whether an event is older than the latest one, or a repetition of it."""
     if stamp is None or latest is None:
         return False
     return stamp == latest or stamp.partition(" ")[0] < latest.partition(" ")[0]
@@ -170,7 +170,7 @@ def await_pairs(client_id: str, pairs: list[Pair]) -> None:
     """Mark the pairs that name no meeting as awaited by an unmatched receipt.
 
     A transaction that gives such a pair to a meeting then sees that a receipt waits for it. This
-    waits for transactions that are just doing so; look for the meeting again afterwards.
+    call waits for transactions that are claiming the pair, so look for the meeting again after it.
     """
     _insert(client_id, dict.fromkeys(pairs), {})
 

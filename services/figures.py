@@ -16,7 +16,7 @@ MOST_GROUPS = 25  # hosts or sources, those with the most meetings
 
 
 def share(part: int, rest: int) -> float | None:
-    """Return the share of a part in part and rest together; None if there is neither."""
+    """Return part / (part + rest); None if both are 0."""
     return part / (part + rest) if part + rest else None
 
 

@@ -1,4 +1,4 @@
-"""Idempotency keys: a request that is sent again under its key gets the response of the first.
+"""Idempotency keys: a request sent again under its key gets the response to the first request.
 
 A key is claimed, the request carried out and its response stored in one transaction. So a response
 and its effect are stored together or not at all, and a killed process leaves no key behind.
@@ -28,7 +28,7 @@ turns = Turns()
 
 
 class KeptAnswer(NamedTuple):
-    """What is stored of a response, and whether an earlier request got it."""
+    """The stored part of a response, and whether it was stored for an earlier request."""
 
     status: int
     body: bytes  # a JSON object
@@ -100,7 +100,7 @@ def answer_once(request: KeyedRequest, answer: Callable[[], KeptAnswer]) -> Kept
     except TurnTimeout as error:
         raise IdempotencyKeyInProgress() from error
     except (PeeweeException, PoolTimeout) as error:
-        # SQLite: the write lock did not come free for this one, nor for the one before.
+        # SQLite: this request waited for the first one, and then timed out at the write lock too.
         if has_waited and not request.has_begun and is_unavailable(error):
             raise IdempotencyKeyInProgress() from error
         raise

@@ -34,7 +34,7 @@ log = logging.getLogger("meetings")
 # The outcomes after which a receipt is not processed again.
 SUCCEEDED = frozenset(RECEIPT_OUTCOMES) - {"ignored", "unmatched", "refused"}
 DONE = "Processed before; it was not applied again."
-MOST_RELEASED = 100  # receipts that one change lets through
+MOST_RELEASED = 100  # waiting receipts that one change processes again
 RETRIED, RETRIED_A_TURN = 1000, 100  # receipts of one call, and of one transaction
 
 
@@ -111,14 +111,14 @@ def try_out(source: Source, payload: Any) -> Receipt:
     return item.receipt
 
 
-# ----------------------------------------------------------------------------------- once more
+# ---------------------------------------------------------------------------------------- retries
 
 
 @transaction
 def retry(client_id: str, receipt_id: str) -> Receipt:
     """Process a receipt again with the current leads, hosts and mapping.
 
-    One that has succeeded is returned as `unchanged`. Raises ReceiptNotFound.
+    A receipt that has succeeded is returned as `unchanged`. Raises ReceiptNotFound.
     """
     results = _retry(client_id, [receipt_id])
     if not results:
@@ -139,7 +139,7 @@ def resolve(client_id: str, receipt_id: str, lead: Loaded) -> Receipt:
 
 
 def retry_many(client_id: str, query: dict[str, Any]) -> tuple[dict[str, int], int]:
-    """Process the oldest 1,000 receipts again that pass the filters `outcome`, `source_id`, …
+    """Process again the oldest 1,000 receipts that pass the filters `outcome`, `source_id`, …
 
     Returns how many had each outcome, and how many receipts are left.
     """
@@ -197,7 +197,7 @@ def _release(processing: Processing) -> None:
 
 @waiting.processes_receipts
 def process_waiting(client_id: str, email_keys: Collection[str], pairs: Collection[Pair]) -> None:
-    """Process the unmatched receipts again that wait for these emails or pairs, 100 at most."""
+    """Process again the unmatched receipts that wait for these emails or pairs, 100 at most."""
     left = MOST_RELEASED
     while left and (email_keys or pairs):
         found = receipts.find_waiting(client_id, email_keys, pairs, left)

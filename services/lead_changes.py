@@ -16,7 +16,7 @@ from services.results import Loaded, RowResult
 from services.timeline import ChangeSet, insert_activities
 from times import utc_now
 
-# The fields that callers set, each with the value it has unless given.
+# The fields that callers set, each with its default.
 DEFAULTS: dict[str, Any] = {
     "first_name": None,
     "last_name": None,
@@ -57,7 +57,7 @@ class LeadChanges(ChangeSet):
         self.new, self.rows, self.activities = [], {}, []
 
     def release_waiting(self) -> None:
-        """Process the receipts again that wait for one of the emails; all changes are stored."""
+        """Process again the receipts that wait for one of the emails; call this after `store`."""
         if self.email_keys:
             waiting.release(self.client_id, email_keys=sorted(self.email_keys))
 
@@ -98,7 +98,7 @@ def blank_lead(client_id: str, at: datetime) -> Lead:
 
 
 def change(lead: Lead, given: dict[str, Any], changes: LeadChanges, at: datetime) -> RowResult:
-    """Add what the fields given change about a stored lead to the changes."""
+    """Add to the changes what the fields given change about a stored lead."""
     after = with_given(lead, given)
     differences = {
         field: [before, new]
