@@ -15,7 +15,7 @@ PHONE_CATEGORIES, PHONE_SIGNS = {"Nd", "Zs", "Pd", "Ps", "Pe"}, "+./,*#"
 
 
 def _found_by(condition: Any, client_id: Any, *columns: Any) -> Any:
-    """Select the client's leads that a condition on something else finds."""
+    """Select the client's leads that meet a condition on columns other than the client."""
     return Lead.select(*columns).where(checked(Lead.client == client_id), condition)
 
 

@@ -196,7 +196,7 @@ def change(meeting: Meeting, after: Meeting, reason: str | None, changes: Change
         return RowResult(meeting, "unchanged")
     changes.rows[after.id] = after
     differences = timeline.changes_between(_described(meeting), _described(after))
-    if not differences:  # a replay named the lead by another email, which callers do not see
+    if not differences:  # only `matched_emails` changed, which callers do not see
         return RowResult(after, "unchanged")
     after.updated_at = changes.time_of(utc_now())
     verb: Literal["updated", "rescheduled"] = "updated"
@@ -248,7 +248,7 @@ def _described(meeting: Meeting) -> dict[str, Any]:
 
 
 def _is_external_event(client_id: Any, external_event_id: Any) -> Any:
-    """Meetings by the id of their booking, present or past, also if logged with half a pair."""
+    """Meetings by their booking's id, present or past, also if logged without a provider."""
     half = Meeting.alias()
     return Meeting.id.in_(
         ExternalEvent.select(ExternalEvent.meeting).where(

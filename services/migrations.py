@@ -14,7 +14,7 @@ from services.errors import Unavailable
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
 UPGRADE_COMMAND = "flask --app app db upgrade"
-LOCK_PAUSE_SECONDS = 1.0  # in which writers go on
+LOCK_PAUSE_SECONDS = 1.0  # in which waiting writers run
 
 log = logging.getLogger("meetings")
 

@@ -18,7 +18,7 @@ SETTING = "WEBHOOK_ALLOW_NETWORKS"
 PORTS = {"http": 80, "https": 443}
 FIRST_FREE_PORT = 1024
 HOST = re.compile(r"[a-z0-9_.-]{1,254}|\[[0-9a-f:.]+\]")
-# The characters of a path and a query that stay as they are, beside letters and digits.
+# The characters of a path and a query that stay as they are, besides letters and digits.
 URL_SIGNS = "%/:=&?~+!$,;'@()*[]-._"
 
 
@@ -89,7 +89,7 @@ class Target:
 
 
 def parse(url: str) -> Target:
-    """Take a URL apart; raises AddressRefused for one that no webhook may have."""
+    """Parse a URL; raises AddressRefused for one that no webhook may have."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -65,7 +65,7 @@ def save(client_id: str, given: dict[str, Any]) -> RowResult:
     """Store a note for the meeting that the fields given identify.
 
     A note that the tool has sent before is updated, whatever meeting the fields identify now. None
-    clears a content. Raises InvalidRequest for a new note without contents, MeetingNotFound.
+    clears a field. Raises MeetingNotFound, and InvalidRequest for a new note without contents.
     """
     provider, its_id = given.get("provider") or PROVIDER, given.get("external_meeting_id")
     tool = {"client_id": client_id, "provider": provider, "external_meeting_id": its_id}

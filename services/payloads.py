@@ -1,4 +1,4 @@
-"""Repair bookings from other systems, and keep each value if possible.
+"""Repair bookings from other systems, keeping as many values as possible.
 
 The fields of MeetingRequest decide what is valid, and give the limits. So no rule of validation is
 written twice.
@@ -32,7 +32,7 @@ NEEDED = {"title", "starts_at", *PAIR, *chain.from_iterable(MeetingRequest.EITHE
 # probably the number of a room or a house.
 PHONE = re.compile(r"(?:tel:)?\+?[0-9 ().\-/]+(?:(?:x|ext\.?) ?[0-9]{1,6})?", re.IGNORECASE)
 PHONE_DIGITS = range(7, 22)  # with the extension
-ATTENDEES_READ = 1000  # of a longer list, the rest is not even looked at
+ATTENDEES_READ = 1000  # the rest of a longer list is ignored
 
 
 class Repaired(NamedTuple):
@@ -46,7 +46,7 @@ class Repaired(NamedTuple):
 def repair(event: ReportedEvent) -> Repaired:
     """Make an event's booking valid where that is possible; never raises.
 
-    Faults of the fields that a booking needs are in `booking.wrong`, in the schema's words.
+    Faults of the fields that a booking needs are in `booking.wrong`, as the schema reports them.
     """
     payload = _Payload(event)
     for name in EAGER:
@@ -181,7 +181,7 @@ def _load(given: dict[str, Any]) -> Loaded:
     try:
         return Loaded(SCHEMA.load(given), {})
     except ValidationError as error:
-        valid: Any = error.valid_data  # the schema loads one object, so this is one
+        valid: Any = error.valid_data  # an object, because the schema loads one object
         return Loaded(valid, error.normalized_messages())
 
 
@@ -229,7 +229,7 @@ def _as_text(value: Any) -> Any:
 
 def _cut(field: fields.Text, text: str) -> tuple[str, list[str]]:
     if isinstance(field, fields.LowerCase):
-        text = text.lower()  # which may be longer, and is what the limit is for
+        text = text.lower()  # lower case can be longer, and the limit is for what is stored
     longest = next(v.max for v in field.validators if isinstance(v, Length)) or len(text)
     if len(text) <= longest:
         return text, []

@@ -54,7 +54,7 @@ NAMES = ("lead_email", "email_key", "event_provider", "external_event_id", "prev
 
 
 class Item:
-    """A receipt with what its payload says. `process` sets the outcome on the receipt."""
+    """A receipt with what its payload says. `settle` sets the outcome on the receipt."""
 
     def __init__(self, receipt: Receipt, source: Source, event: ReportedEvent) -> None:
         self.receipt, self.event = receipt, event
@@ -99,7 +99,7 @@ class Item:
         self.repairs = self.repairs | {field: sentences}
 
     def keep_repairs(self, *fields: str) -> None:
-        """Forget the repairs of other fields, which have no effect."""
+        """Keep the repairs of these fields only: the other fields have no effect."""
         self.repairs = {name: self.repairs[name] for name in fields if name in self.repairs}
 
     def settle(
@@ -250,7 +250,7 @@ class Processing:
             item.settle("unmatched", message=NO_LEAD.format(item.receipt.lead_email))
 
     def _wait(self, item: Item, pairs: list[Pair]) -> Meeting | None:
-        """Let a receipt wait for its pairs; or return the meeting that one of those given names."""
+        """Let a receipt wait for its pairs; or return the meeting that one of the `pairs` names."""
         if meeting := self._find(pairs):
             return meeting
         external_events.await_pairs(self.client_id, item.pairs)
@@ -282,8 +282,8 @@ class Processing:
         if meeting is not None and (item.wrong or self._is_current(item, meeting)):
             self._apply_to_known(item, meeting)
         else:
-            # The booking is unknown as yet, or known by its previous id; or the event is a late one
-            # of an earlier id, and changes nothing.
+            # The booking is not known yet, or is known by its previous id. Or the event is late: it
+            # has an earlier id, and changes nothing.
             self._log_and_apply(item)
 
     def _is_current(self, item: Item, meeting: Meeting) -> bool:

@@ -9,7 +9,7 @@ from services import clients
 from times import utc_now
 
 PRUNE_ROWS = 1000  # deleted by one statement: about 20 ms
-PRUNE_PAUSE = timedelta(minutes=1)  # in each process, between two looks for old rows
+PRUNE_PAUSE = timedelta(minutes=1)  # in each process, between two searches for old rows
 
 pruned_at: dict[Any, datetime] = {}  # by database, table and client
 

@@ -1,4 +1,4 @@
-"""Receipts: what arrived at the sources, and what became of it."""
+"""Receipts: what arrived at the sources, and the outcome of each."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -39,7 +39,10 @@ update_rows = Update(
 
 
 def _waiting(column: Any) -> Compiled:
-    """Make a query for the unmatched receipts with one of some values, oldest first, locked."""
+    """Make a query for the unmatched receipts whose column has one of the values.
+
+    They come oldest first, locked.
+    """
     return Compiled(
         lambda client_id, values, limit: locking(
             Receipt.select()
@@ -78,7 +81,7 @@ def receipts_of_lead(client_id: Any, lead_id: Any) -> Any:
 
 
 def _without_lead(column: Any) -> Compiled:
-    """Make a query for the receipts that name no lead, with one of some values in a column."""
+    """Make a query for the receipts without a lead whose column has one of the values."""
     return Compiled(
         lambda client_id, values: _about(
             among(column, values), Receipt.lead.is_null(), checked(Receipt.client == client_id)

@@ -12,8 +12,8 @@ from services import health
 from times import utc_now
 from webhook_models import Delivery, Sender, Webhook
 
-SEEN = timedelta(seconds=60)  # a sender that was last seen before that is gone
-STUCK = timedelta(minutes=5)  # for which a due delivery may wait before the log warns
+SEEN = timedelta(seconds=60)  # a sender that was not seen for so long counts as gone
+STUCK = timedelta(minutes=5)  # how long a delivery may be due before the log warns
 STUCK_WARNING = (
     "A delivery to a webhook has waited for %d minutes, and no sender has been seen."
     " Run: flask --app app webhooks send"
@@ -79,7 +79,7 @@ def status() -> dict[str, Any]:
 
 
 def status_or_none() -> dict[str, Any] | None:
-    """Return the same, or None while the database does not answer."""
+    """Return `status()`, or None while the database does not answer."""
     try:
         return status()
     except (PeeweeException, PoolTimeout) as error:
@@ -93,7 +93,7 @@ def warn_if_stuck() -> None:
     try:
         minutes = stuck_minutes()
     except (PeeweeException, PoolTimeout):
-        return  # the requests say that the database does not answer
+        return  # the log lines of requests already say that the database does not answer
     if minutes is not None:
         log.warning(STUCK_WARNING, minutes)
 

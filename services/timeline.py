@@ -1,4 +1,4 @@
-"""The history of a lead: one immutable activity for everything that happened to it."""
+"""The history of a lead: one immutable activity for each thing that happened to it."""
 
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -16,7 +16,7 @@ from webhook_models import Webhook
 
 Changes = dict[str, list[Any]]  # field → [before, after], as callers see the values
 
-LARGEST_SKEW = timedelta(hours=1)  # by which a machine's clock is corrected
+LARGEST_SKEW = timedelta(hours=1)  # a machine's clock is corrected by at most this much
 
 insert_rows = Insert(Activity)
 
@@ -95,7 +95,7 @@ class ChangeSet:
         that reads changes in their order misses none, and an email names the lead changed last. It
         is also not before the time of PostgreSQL, by which `settled_before` decides what a reader
         may see. If the two clocks differ by more than LARGEST_SKEW, this machine's clock is wrong
-        on purpose, as in a test, and counts alone.
+        on purpose, as in a test, and is the only one used.
         """
         server_clock = self._stored.server_clock
         if server_clock is not None and at < server_clock < at + LARGEST_SKEW:

@@ -165,7 +165,7 @@ class PlannedTransition(NamedTuple):
 
 @transaction
 def _carry_out(transition: Transition, client_id: str, meeting_id: str, given: Fields) -> RowResult:
-    """Take a meeting, locked, through a transition.
+    """Lock a meeting and apply a transition to it.
 
     Of two conflicting calls, the second sees what the first did.
     """

@@ -176,7 +176,7 @@ def redeliver(client_id: str, webhook_id: str, delivery_id: str) -> Delivery:
 
 
 def redeliver_all(client_id: str, webhook_id: str, given: Fields) -> int:
-    """Send all deliveries of a `status` made `since` then again; returns how many.
+    """Send again all deliveries of a `status` made `since` then; returns how many.
 
     Raises WebhookNotFound.
     """
@@ -218,7 +218,10 @@ def _update(client_id: str, webhook_id: str, changes: dict[str, Any]) -> None:
 
 
 def _lock_webhooks_of(client_id: str) -> None:
-    """Let no other transaction count or rotate until this one ends; SQLite has one writer."""
+    """Lock the client's webhooks against counting and rotation until this transaction ends.
+
+    SQLite needs no lock, because it has one writer.
+    """
     db.lock_names([f"webhooks of {client_id}"])
 
 

@@ -258,7 +258,7 @@ class TestColumns:
 
         assert (missing[0], twice[0]) == (2, 2)
         assert "no column Title" in missing[1]
-        assert "Several columns are the field title" in twice[1]
+        assert "Several columns map to title" in twice[1]
 
     def test_read_only_columns_and_import_error_are_ignored(self, load, api, lead):
         ignored = {

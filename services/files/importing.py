@@ -28,7 +28,7 @@ class Kind(Protocol):
 
     fields: frozenset[str]  # that a row may have
     ignored: frozenset[str]  # that an export writes and the service sets itself
-    takes_any: bool  # whether a column of another name is taken too
+    takes_any: bool  # whether columns of other names are imported too
 
     def prepare(self, client_id: str, cells: list[dict[str, Any]]) -> list[Any]:
         """Load rows, each with its fields by name, as far as they are valid."""
@@ -38,7 +38,7 @@ class Kind(Protocol):
 
 
 class Array(NamedTuple):
-    """Some rows of a file, and those of them that were loaded: all without surplus cells."""
+    """Some rows of a file, and the loaded ones among them: those without surplus cells."""
 
     rows: list[Row]
     loaded: list[Any]
@@ -153,7 +153,7 @@ def _fields_of(names: list[str], renamed: dict[str, str], kind: Kind) -> dict[st
         )
     for name, field in fields.items():
         if field and [*fields.values()].count(field) > 1:
-            raise FileUnreadable(f"Several columns are the field {field}; one of them is {name}.")
+            raise FileUnreadable(f"Several columns map to {field}; one of them is {name}.")
     return {name: "" if field == IMPORT_ERROR else field for name, field in fields.items()}
 
 

@@ -15,7 +15,7 @@ from services.results import Details, Loaded, Result
 from services.transitions import CANCEL, COMPLETE, NO_SHOW, PlannedTransition, Transition
 
 DERIVED_PROVIDER = "csv"  # of the external ids that are derived from the cells of a row
-# What an outcome sets: the field of its call → the column.
+# Outcome → its transition, and the column of a file for each field of its call.
 OUTCOMES: dict[str, tuple[Transition, dict[str, str]]] = {
     "cancelled": (CANCEL, {"reason": "cancellation_reason"}),
     "completed": (COMPLETE, {"notes": "outcome_notes"}),
@@ -163,6 +163,6 @@ class Meetings:
 
 
 def _id_or_none(cell: Any) -> str | None:
-    """Return the UUID in a cell, or None for anything else, which the schema judges."""
+    """Return the UUID in a cell, or None for anything else, which the schema checks."""
     text = cell.strip().lower() if isinstance(cell, str) else ""
     return text if is_uuid(text) else None

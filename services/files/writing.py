@@ -97,7 +97,7 @@ class FailedRows:
 
     def _new_file(self) -> BinaryIO:
         try:
-            self.path.unlink(missing_ok=True)  # others may be able to read an earlier one
+            self.path.unlink(missing_ok=True)  # others may be able to read an old one
             handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         except OSError as error:
             raise FileUnreadable(f"{self.path} cannot be written: {error.strerror}.") from error

@@ -13,7 +13,7 @@ from services.providers.events import Action, ReportedEvent, event_name, find, f
 from services.providers.signatures import is_same, sign
 from times import utc_now
 
-OLDEST_SECONDS, EARLIEST_SECONDS = 24 * 60 * 60, 5 * 60  # of a signature: its age, its lead
+OLDEST_SECONDS, EARLIEST_SECONDS = 24 * 60 * 60, 5 * 60  # how old, or ahead, a signature may be
 SECONDS = re.compile(r"[0-9]{1,12}")
 
 ACTIONS: dict[str | None, Action] = {

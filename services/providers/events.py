@@ -31,7 +31,7 @@ class ReportedEvent:
 
 
 def find(value: Any, *path: str | int) -> Any:
-    """Return what lies at a path of keys and list indexes; None if any step is missing."""
+    """Return the value at a path of keys and list indexes; None if any step is missing."""
     for step in path:
         if isinstance(step, int):
             value = value[step] if isinstance(value, list) and step < len(value) else None

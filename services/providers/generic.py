@@ -1,4 +1,4 @@
-"""Any other booking system: the source's mapping says where its payloads hold what.
+"""Any other booking system: the source's mapping says where its payloads hold each field.
 
 A mapping gives a JSON Pointer (RFC 6901) or a literal for each field of a booking. Its `event` says
 where the payload names the event, and which words mean what.
@@ -20,7 +20,7 @@ from services.providers.signatures import is_same, sign
 
 TARGETS: dict[str, Any] = {**MeetingRequest().load_fields, **Reason().load_fields}
 TARGETS.pop("create_lead", None)  # a source decides this for all its bookings
-# With a literal in these, all bookings would be one.
+# A literal here would give all bookings the same id.
 IDS = ("external_event_id", "previous_external_event_id")
 REQUIRED = ("external_event_id", "title", "starts_at")
 EITHER_OR = (("ends_at", "duration_minutes"), ("lead_email", "attendee_email"))
