@@ -59,7 +59,7 @@ def success(**things: Any) -> Response:
 
 
 def created(**things: Any) -> Response:
-    """Respond 201 with `{"success": true, …}`; the first thing is the new row, at `Location`."""
+    """Respond 201 with `{"success": true, …}`; `Location` is the address of the first, new row."""
     response = write_json(201, {"success": True, **things})
     [row, *_] = things.values()
     response.headers["Location"] = location(row["id"])

@@ -74,7 +74,7 @@ def load_rows(schema: type[Request], query_schema: type[Query] = Query) -> Rows:
 
 
 def load_array(schema: type[Request], items: list[Any]) -> list[Loaded]:
-    """Load each item of an array as far as it is valid, while other requests go on."""
+    """Load each item of an array as far as it is valid, while other requests run."""
     rows: list[Loaded] = []
     for part in in_turns(items, ROWS_A_TURN):
         rows += [load_object(instance(schema), item) for item in part]

@@ -26,8 +26,8 @@ def _folder_of(package: str) -> Path:
 
 SWAGGER_UI = _folder_of("flask_swagger_ui") / "dist"
 
-# Nothing comes from another host, and the page itself contains no script or style. Swagger UI draws
-# its arrows and locks as data: images.
+# Nothing comes from another host, and the page has no inline script or style. Swagger UI draws its
+# arrows and locks as data: images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -71,7 +71,7 @@ FILES = {
         (PAGE_FOLDER / "page.css", CSS),
     )
 }
-# Part of their addresses, so that browsers may keep them: a changed file has a new address.
+# Part of the files' addresses, so that browsers may cache them: a changed file has a new address.
 VERSION = sha256("".join(file.etag for file in FILES.values()).encode()).hexdigest()[:12]
 DOCUMENT = File(DOCS / "openapi.json", "application/json", ASK_EACH_TIME)
 PAGE = File(

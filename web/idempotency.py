@@ -1,4 +1,4 @@
-"""The header `Idempotency-Key`: a POST that is sent again gets the response of the first."""
+"""The header `Idempotency-Key`: a POST that is sent again gets the response to the first."""
 
 import re
 from collections.abc import Callable
@@ -23,10 +23,11 @@ NO_ARRAY = "Not possible with an array: each row has its own replay key."
 
 
 def answer_once() -> Response | None:
-    """Respond to a POST with the header as to its first; None leaves the request to its route.
+    """Respond to a POST that has the header; None leaves any other request to its route.
 
-    Raises IdempotencyKeyReused, IdempotencyKeyInProgress and all errors of the route. A fault of
-    the header is reported by the route, together with those of the query and the body.
+    A repeated POST gets the response to the first. Raises IdempotencyKeyReused,
+    IdempotencyKeyInProgress and all errors of the route. A fault of the header is reported by the
+    route, together with those of the query and the body.
     """
     given = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if given is None or request.method != "POST":
@@ -59,7 +60,9 @@ def _hash(raw: bytes) -> str:
 
 
 def respond_once(keyed: KeyedRequest, respond: Callable[[], Response]) -> Response:
-    """Respond as to the first request with the key, or else by `respond`, which may run again.
+    """Return the response to the first request with the key, or else that of `respond`.
+
+    `respond` may run several times.
 
     Raises IdempotencyKeyReused, IdempotencyKeyInProgress and what `respond` raises.
     """

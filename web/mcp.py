@@ -126,7 +126,7 @@ def _read_message() -> tuple[bytes, dict[str, Any]]:
 def _read_id(message: dict[str, Any]) -> str | int | None:
     """Return the id of a request; None for a notification."""
     given: Any = message.get("id")
-    is_whole = type(given) is int and given in INT64  # a float would never be found
+    is_whole = type(given) is int and given in INT64  # `in` would search the range for a float
     if "id" in message and not is_whole and not isinstance(given, str):
         raise Fault(INVALID_REQUEST, "id must be text or a whole number of 64 bits.")
     return given  # type: ignore[no-any-return]
@@ -144,7 +144,7 @@ def _read_call(message: dict[str, Any], call_id: str | int | None) -> Call:
 
 
 def _result(call: Call, raw: bytes) -> dict[str, Any]:
-    """Carry out a request; raises Fault, and errors of the service that are no refusal."""
+    """Carry out a request; raises Fault, and the service's errors unless a tool returns them."""
     methods = MODERN_METHODS if call.is_modern else EARLIER_METHODS
     method = methods.get(call.method)
     g.rpc = {"rpc": call.method if method else "*"}

@@ -87,7 +87,7 @@ class Metrics:
             registry=self.registry,
         )
         for effect in ("created", "updated", "rescheduled", "unchanged"):
-            self.logged.labels(effect, "")  # zero at first, so that the first booking is a rise
+            self.logged.labels(effect, "")  # zero at first, so that rates count the first booking
         self._series = cache(self._find_series)  # prometheus_client takes a lock for each look-up
 
     def get_metrics(self) -> Response:

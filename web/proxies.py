@@ -54,7 +54,7 @@ class TrustedProxies:
 
 
 def read_list(environ: dict[str, Any], name: str) -> list[str]:
-    """Return the items of a header that is a comma list."""
+    """Return the items of a header that is a comma-separated list."""
     return [item.strip() for item in environ.get(name, "").split(",") if item.strip()]
 
 
