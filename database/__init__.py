@@ -65,8 +65,8 @@ db: Any = Handle()
 def connect_to(url: str, pool_size: int, timeout_seconds: float) -> Any:
     """Return the database of a URL (`sqlite:///path` or `postgresql://…`) without opening it.
 
-    It opens at most `pool_size` connections in this process. A call that finds them all in use, or
-    a row or the database locked, waits `timeout_seconds` at most.
+    It opens at most `pool_size` connections in this process. If they are all in use, or a row or
+    the database is locked, a call waits at most `timeout_seconds`.
     """
     if url.startswith("sqlite:///"):
         return Sqlite(url.removeprefix("sqlite:///"), pool_size, timeout_seconds)

@@ -1,4 +1,4 @@
-"""Group commit: the calls that arrive while a transaction is under way share the next one."""
+"""Group commit: the calls that arrive while a transaction is in progress share the next one."""
 
 import threading
 from collections import deque
@@ -11,7 +11,8 @@ from scheduling import wait_until_idle
 T = TypeVar("T")
 R = TypeVar("R")
 
-# More calls arrive while the leader waits for the loop to be idle; larger groups commit less often.
+# How long the leader waits at most for the loop to be idle. Calls that arrive meanwhile join its
+# group, and larger groups need fewer commits.
 GATHER_SECONDS = 0.002
 LARGEST_GROUP = 500  # items; other writers wait for as long as these take, about 0.15 s
 # After so many groups of a single call, only every 16th waits. With one caller at a time, a booking
@@ -36,8 +37,8 @@ class GroupCommit(Generic[T, R]):
     all in one transaction. Only calls for one client of one database share a transaction.
 
     `carry_out(client_id, items)` does all of the items or none and returns a result for each. If it
-    fails for a group, each call runs alone, so that no caller pays for the fault of another; if the
-    database is unavailable, all callers waiting by then get that error at once.
+    fails for a group, each call runs alone, so that no call fails because of another. If the
+    database is unavailable, all callers that wait get that error at once.
 
     A call within a transaction becomes part of that one, and so runs alone.
     """
@@ -46,7 +47,7 @@ class GroupCommit(Generic[T, R]):
         self._carry_out = carry_out
         self._singles = 0  # groups of a single call since the last larger one
         self._lock = threading.Lock()  # guards the queues
-        # The calls that wait for a leader; a key is there while a transaction is under way.
+        # The calls that wait for a leader; a key exists while its transaction is in progress.
         self._queues: dict[tuple[Any, str], deque[_Call]] = {}
 
     def __call__(self, client_id: str, items: list[T]) -> list[R]:
@@ -126,7 +127,7 @@ class GroupCommit(Generic[T, R]):
                 group += queue
                 queue.clear()
             if queue:
-                queue.popleft().turn.set()  # its call has no outcome yet, so it leads
+                queue.popleft().turn.set()  # without an outcome, its caller becomes the leader
             else:
                 del self._queues[key]
         for call in group[1:]:

@@ -31,8 +31,8 @@ def ignore(seconds: float) -> None:
 class FifoSemaphore:
     """A semaphore that serves its callers in the order of their arrival.
 
-    Python's own lets a newcomer overtake callers that are just waking up; under load, some of them
-    waited for seconds.
+    Python's own semaphore lets newcomers overtake callers that are just waking up; under load, some
+    callers waited for seconds.
     """
 
     def __init__(self, permits: int) -> None:

@@ -16,8 +16,8 @@ from psycopg.types.string import TextLoader
 
 from database.pool import STREAMED_ROWS, Pool, driver_errors
 
-# SQLSTATE classes and codes that mean "not now" rather than "not like this": connection lost (08),
-# transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
+# SQLSTATE classes and codes of temporary errors, for which a retry may succeed: connection lost
+# (08), transaction rolled back (40), out of resources (53), object or lock in use (55), operator or
 # time-out intervened (57), system error (58), read-only standby (25006).
 TEMPORARY = ("08", "40", "53", "55", "57", "58", "25006")
 LOCK_TIMEOUTS = {"55P03", "57014"}  # lock_not_available, query_canceled
@@ -26,8 +26,8 @@ NAME_LOCK, NAME_LOCKS = 0x6E78, 64  # the first half of the keys of advisory loc
 PATIENCE_SECONDS = 3600.0  # for the server to sort what an export reads, or to build an index
 # The first halves of the keys of the locks of clients.
 CLIENT_LOCK, RECEIPTS_LOCK = 0x6E79, 0x6E7A
-# Plans are made once, for all values: a plan for one client's values would be made again each time,
-# and depend on how many of its rows the last ANALYZE saw.
+# Each plan is made once, for all values. A plan for one client's values would be made for each
+# query, and would depend on how many of its rows the last ANALYZE saw.
 SETTINGS = {"synchronous_commit": "on", "plan_cache_mode": "force_generic_plan"}
 TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 NO_LIMITS = dict.fromkeys(TIMEOUTS, "0")
@@ -47,7 +47,7 @@ class PatientConnection(psycopg.Connection[Any]):
     transaction_settings = ""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Drive one exchange with the server, for `timeout` or `patience_seconds`."""
+        """Drive one exchange with the server, for at most `timeout`, else `patience_seconds`."""
         try:
             return super().wait(gen, interval, timeout or self.patience_seconds)
         except psycopg.OperationalError:
@@ -176,7 +176,7 @@ class Postgres(Pool, PostgresqlDatabase):
         return values
 
     def prepare_storage(self) -> None:
-        """Nothing to do: the administrator of the server made the database."""
+        """Do nothing: the administrator of the server has created the database."""
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -185,7 +185,7 @@ class Postgres(Pool, PostgresqlDatabase):
         A transaction on another connection holds the lock: one migration runs in several
         transactions. It has no snapshot, so no concurrent creation of an index waits for it.
         """
-        name = f"{APPLICATION_NAME} upgrade"  # the change feed waits for this service's own only
+        name = f"{APPLICATION_NAME} upgrade"  # another name, so that the change feed does not wait
         with driver_errors, closing(self.open(name)) as holder:
             holder.patience_seconds = PATIENCE_SECONDS
             holder.execute(f"BEGIN{set_local(NO_LIMITS)}")
@@ -202,7 +202,7 @@ class Postgres(Pool, PostgresqlDatabase):
             finally:
                 connection.close()
                 self.close()
-            holder.rollback()  # a pooler would do so a moment after the connection is closed
+            holder.rollback()  # else a pooler holds the lock until it notices the closed connection
 
     def build_index(self, name: str, columns: str, unique: bool = False) -> None:
         """Create an index, unless it exists, while writers go on; outside transactions only."""
@@ -263,7 +263,7 @@ class Postgres(Pool, PostgresqlDatabase):
         """Let transactions that process receipts of a client take turns.
 
         Two of them may change the same meetings in different orders. The server needs a second to
-        find a deadlock, and with several in a row callers would wait in vain.
+        detect a deadlock, so after several in a row, callers would reach their time-out.
         """
         self.execute_sql(
             "SELECT pg_advisory_xact_lock(%s, %s)",
@@ -271,7 +271,7 @@ class Postgres(Pool, PostgresqlDatabase):
         )
 
     def discard_log(self) -> None:
-        """Nothing to do: the server manages its own write-ahead log."""
+        """Do nothing: the server manages its own write-ahead log."""
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -291,10 +291,10 @@ class Postgres(Pool, PostgresqlDatabase):
     def settled_before(self) -> datetime:
         """The instant before which all changes are visible: no earlier one can still appear.
 
-        Transactions may commit in another order than the order of the times they wrote. A reader
-        that went on from the latest time it saw would skip a change that had not committed yet. But
-        a change has a later time than the beginning of its transaction (`ChangeSet.time_of`). So
-        everything older than the oldest transaction in progress is settled.
+        Transactions may commit in another order than that of the times they wrote. A reader that
+        continues from the latest time it saw would then miss a change that commits later. But a
+        change has a later time than the beginning of its transaction (`ChangeSet.time_of`). So all
+        changes older than the oldest transaction in progress have been committed.
         """
         [(settled_before,)] = self.fetch(
             "SELECT least(min(xact_start), statement_timestamp()) FROM pg_stat_activity"
@@ -307,7 +307,7 @@ class Postgres(Pool, PostgresqlDatabase):
 
     @contextmanager
     def bulk_writing(self) -> Iterator[None]:
-        """Change nothing: the server's memory is for its administrator to set."""
+        """Change nothing: the server's administrator configures its memory."""
         yield
 
     def stream(self, sql: str, values: Any) -> Iterator[list[tuple[Any, ...]]]:

@@ -50,15 +50,15 @@ def among(column: Field, values: Value) -> Any:
 def checked(condition: Any) -> Any:
     """A condition that filters rows without the use of an index.
 
-    For a client without statistics, PostgreSQL estimates as few rows as for an id or an email. It
-    may then read all rows of the client. So a query by an id or an email uses an index that begins
-    with it, and only checks the client.
+    For a client that its statistics do not cover, PostgreSQL estimates as few rows as for an id or
+    an email, and may read all rows of the client. So a query by an id or an email uses an index
+    that begins with that column, and only checks the client.
     """
     return NodeList((condition, SQL("IS TRUE")), parens=True)
 
 
 def literal(word: str) -> Any:
-    """A constant word in the query's text; the plan may depend on it."""
+    """A constant in the query's text, so that the plan can depend on it."""
     assert word.replace("_", "").isalpha(), word
     return SQL(f"'{word}'")
 
@@ -153,7 +153,7 @@ class Statement:
         self.reader = (
             Reader(query, database.native_types) if isinstance(query, ModelSelect) else None
         )
-        # Values that stand in the query itself are bound under their positions.
+        # Constant values in the query itself are bound under their positions.
         names = [p.name if isinstance(p, Parameter) else str(n) for n, p in enumerate(params)]
         self.constants = {
             name: param

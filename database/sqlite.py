@@ -24,7 +24,7 @@ from scheduling import USES_GEVENT, run_in_thread
 
 R = TypeVar("R")
 
-COPIED_PAGES = 1000  # in a step of a backup: 4 MB, then a Ctrl-C is heard
+COPIED_PAGES = 1000  # in a step of a backup: 4 MB; Ctrl-C works between two steps
 LOCK_POLL_SECONDS = 0.001  # how often a writer asks whether another process holds the lock
 PROGRESS_STEPS = 20_000  # of SQLite's virtual machine, about 0.3 ms
 LONG_SECONDS = 0.003  # a longer query moves to a thread; a page of 200 meetings takes 1 ms
@@ -33,7 +33,7 @@ PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": "full",
     "foreign_keys": "on",
-    "secure_delete": "on",  # overwrites what is deleted, so that an erased person is gone
+    "secure_delete": "on",  # overwrites deleted rows, so that no data of an erased person remains
     "cache_size": -512,  # KiB of each connection; the system's cache serves the rest
 }
 BULK_PRAGMAS = {"cache_size": -32 * 1024, "wal_autocheckpoint": 10_000, "synchronous": "normal"}
@@ -56,7 +56,7 @@ class Sqlite(Pool, SqliteDatabase):
     field_types = {**SqliteDatabase.field_types, "INSTANT": "TEXT"}
     native_types: frozenset[str] = frozenset()  # no column type comes back as its Python type
     row_lock = queue_lock = deletion_lock = None  # the write transaction is the lock
-    # No clock of a server: writers take turns, so times and commits have the same order.
+    # There is no server's clock: writers take turns, so times and commits have the same order.
     server_clock = Value(None)
     may_come_back = False  # a file that cannot be opened now will not open later
 
@@ -124,8 +124,8 @@ class Sqlite(Pool, SqliteDatabase):
     ) -> R:
         """Return the result of a call as soon as no lock of another process is in its way.
 
-        SQLite's own wait sleeps longer and longer while newcomers get in. Asking every millisecond
-        finds a gap between them sooner.
+        SQLite's own wait sleeps longer and longer, and newcomers overtake it. Asking every
+        millisecond finds a gap between them sooner.
         """
         deadline = deadline or time.monotonic() + self.timeout_seconds
         while True:
@@ -160,7 +160,7 @@ class Sqlite(Pool, SqliteDatabase):
         return self._run_in_thread(sql, values)
 
     def _run_unless_long(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
-        """Run a query that is interrupted once it is long; no other greenlet runs meanwhile."""
+        """Run a query, and interrupt it once it is long; no other greenlet runs meanwhile."""
         self._long_at = time.thread_time() + LONG_SECONDS
         try:
             return super().run_query(sql, values)
@@ -264,7 +264,7 @@ class Sqlite(Pool, SqliteDatabase):
         """Empty the write-ahead log, which still holds earlier contents of the changed pages.
 
         This waits for readers and for the writers of other processes, as long as a writer does.
-        After that, the log keeps the contents until the next checkpoint that meets no reader.
+        If they take longer, the log keeps the contents until the next checkpoint without a reader.
         """
         deadline = time.monotonic() + self.timeout_seconds
         if not self._writer.acquire(self.timeout_seconds):

@@ -12,21 +12,21 @@ class TurnTimeout(Exception):
 
 
 class Turns:
-    """Lets in one caller at a time for each name; others wait in order, without a connection.
+    """A FIFO lock for each name, for callers that hold no connection while they wait.
 
-    When a process ends, its turns end too.
+    The locks of a process end with it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the two below
         self._semaphores: dict[Hashable, FifoSemaphore] = {}
-        self._callers: dict[Hashable, int] = {}  # inside or waiting
+        self._callers: dict[Hashable, int] = {}  # that hold a lock or wait for it
 
     @contextmanager
     def wait(self, name: Hashable, timeout_seconds: float) -> Iterator[bool]:
         """Run the block after the earlier callers; raises TurnTimeout if they take too long.
 
-        Yields whether there were any.
+        Yields whether there were earlier callers.
         """
         with self._lock:
             others = self._callers.get(name, 0)
