@@ -13,7 +13,7 @@ READ = 1  # the event of a watcher, as gevent's loop.io() documents it
 REQUEST_SECONDS = 15.0  # for a request, head and body, to arrive
 RESPONSE_SECONDS = 15.0  # for the caller to take a response
 LINGER_SECONDS = 2.0  # for the caller to hang up after us
-SMALL_BYTES = 64 * 1024  # a request up to this size does not count as a large one
+SMALL_BYTES = 64 * 1024  # a request up to this size does not count as large
 LARGE_REQUESTS_BYTES = 128 * 1024 * 1024  # of all requests in transit in a worker
 TOO_MUCH = "Too many large requests are in transit just now. Please try again."
 

@@ -109,7 +109,7 @@ def stop_supervisor_with(server: Arbiter) -> None:
 
 
 def post_worker_init(worker: GeventWorker) -> None:
-    """Start to watch for deliveries that no sender sends."""
+    """Start watching for deliveries that no sender sends."""
     gevent.spawn(watch_deliveries)
 
 

@@ -1,8 +1,8 @@
 """The folder in STATE_DIR where all processes of one server keep their counts, if METRICS is on.
 
 prometheus_client names the files of a process by a number, which is the process id by default.
-Then every worker that ever lived would leave files behind. Here it is the lowest number that no
-living process of the server holds. So a new worker continues the files of a dead one: its counts
+Then every worker would leave files behind when it ends. Here, the number is the lowest one that no
+running process of the server holds. So a new worker continues the files of a dead one: its counts
 remain, and there are never more files than processes. A process holds its number by locking a
 file. The kernel releases the lock when the process ends, even by a kill.
 """

@@ -11,7 +11,7 @@ from config.logging import REQUEST_ID
 
 
 class Busy(Exception):
-    """The worker has no room for a request just now; the message is for the caller."""
+    """The worker cannot take another request just now; the message is for the caller."""
 
 
 # Error → status and title. All other errors in the form of a request are a 400.

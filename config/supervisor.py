@@ -14,11 +14,11 @@ from types import FrameType
 
 ROOT = Path(__file__).resolve().parent.parent
 SENDER = [sys.executable, "-m", "sender", "flask", "webhooks", "send"]
-SERVER_VARIABLE = "MEETINGS_SERVER_PID"  # tells the sender with whom to end
+SERVER_VARIABLE = "MEETINGS_SERVER_PID"  # tells the sender which process to end with
 POLL_SECONDS = 0.2
 FINISH_SECONDS = 20.0  # for the sender to finish its tries in progress
-# The pause before a start grows while the sender keeps ending soon after its start. During the
-# first pause, a server that cannot start reports why and ends, so no sender reports the same.
+# The pause before a start grows while the sender keeps ending soon after its start. A server that
+# cannot start reports why and ends during the first pause, so no sender reports the same again.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 SOON_SECONDS = 10.0
 

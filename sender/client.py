@@ -22,14 +22,14 @@ from services.network import AddressRefused, Networks, Target
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 15.0  # from the look-up of the host to the head of the response
-BODY_SECONDS = 1.0  # for the rest of a response, which decides nothing
+BODY_SECONDS = 1.0  # for the rest of a response, which does not change the result
 BODY_BYTES = 64 * 1024
 SHOWN_CHARACTERS = 1000  # of a response, in the log
-IDLE_SECONDS = 4.0  # for which a connection is kept; many servers keep theirs for 5 s
+IDLE_SECONDS = 4.0  # how long an idle connection is kept; many servers keep theirs for 5 s
 IDLE_CONNECTIONS = 8  # to one receiver
 
 LATE = f"No answer within {TOTAL_SECONDS:.0f} seconds."
-# The errors of a request on a kept connection that the server has closed meanwhile.
+# The errors of a request on an idle connection that the server has closed meanwhile.
 HUNG_UP = (ConnectionError, HTTPException)
 
 Connection = HTTPConnection | HTTPSConnection
@@ -38,7 +38,7 @@ Route = tuple[str, str, int, str]  # scheme, host, port and address of a connect
 
 @dataclass(frozen=True)
 class ReceiverResponse:
-    """What a try gave: a status, or the reason why there is none."""
+    """The result of a try: a status, or the reason why there is none."""
 
     status_code: int | None
     error: str | None
@@ -48,12 +48,12 @@ class ReceiverResponse:
 
     @property
     def is_success(self) -> bool:
-        """Whether the receiver took the delivery."""
+        """Whether the receiver accepted the delivery."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
 
 class Exchange:
-    """A try under way: its connection and the time by which its head must be here."""
+    """A try in progress: its connection, and the time by which the response's head must arrive."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -154,7 +154,7 @@ class Client:
     def _exchange(
         self, exchange: Exchange, target: Target, body: bytes, headers: dict[str, str]
     ) -> Any:
-        """Send the request and return the response, whose head is here."""
+        """Send the request and return the response, once its head has arrived."""
         connection: Any = exchange.connection
         connection.sock.settimeout(exchange.remaining())
         with suppress(BrokenPipeError):  # a receiver may answer before it has read everything
@@ -190,7 +190,7 @@ class Client:
         )
 
     def _take_idle(self, target: Target) -> tuple[Route, Connection | None]:
-        """Take a kept connection to one of the addresses that were checked just now."""
+        """Take an idle connection to one of the addresses that were checked just now."""
         oldest = time.monotonic() - IDLE_SECONDS
         route = ("", "", 0, "")
         for address in target.addresses:
@@ -205,7 +205,7 @@ class Client:
         return route, None
 
     def _read_body(self, exchange: Exchange, response: Any) -> str:
-        """Read what comes of a body in a moment, up to 64 KiB; return its first characters."""
+        """Read up to 64 KiB of a body for a moment; return its first characters."""
         received, by = b"", time.monotonic() + BODY_SECONDS
         exchange.deadline = by
         sock: Any = exchange.connection and exchange.connection.sock
@@ -218,7 +218,7 @@ class Client:
                     break
                 received += chunk
         except (OSError, HTTPError, HTTPException, ValueError):
-            pass  # the head has decided
+            pass  # the status is known already
         return received.decode("utf-8", "replace")[:SHOWN_CHARACTERS]
 
     def _keep(self, exchange: Exchange, route: Route, response: Any) -> None:

@@ -1,4 +1,4 @@
-"""Lanes: how many deliveries of one webhook are under way, so that no receiver delays another."""
+"""Lanes: limit the deliveries in progress of each webhook, so that no receiver delays others."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -8,15 +8,15 @@ from sender.queue import Job
 
 FIRST_WINDOW, LARGEST_WINDOW = 2, 64
 WIDTH = 8  # connections to one receiver
-QUICK_MILLISECONDS = 1000  # an answer that takes longer does not earn a larger window
+QUICK_MILLISECONDS = 1000  # only an answer within this time enlarges the window
 
 
 @dataclass
 class Lane:
-    """The leased deliveries of one webhook: those that wait for a thread, and those under way.
+    """The leased deliveries of one webhook: those that wait for a thread, and those in progress.
 
-    The window, how many there may be, doubles with quick answers and shrinks to one with a failure:
-    a receiver that hangs occupies one thread.
+    The window is their largest number. It doubles with quick answers and shrinks to one with a
+    failure, so a receiver that hangs occupies one thread.
     """
 
     waiting: deque[Job] = field(default_factory=deque)

@@ -1,4 +1,4 @@
-"""The loop of `flask webhooks send`: it leases what is due, sends it, and stores the results.
+"""The loop of `flask webhooks send`: lease what is due, send it, and store the results.
 
 One thread reads and writes the database; others only wait for receivers. Each round stores the
 results that came meanwhile and leases what is next in one transaction: on SQLite, where writers
@@ -32,12 +32,12 @@ GATHER_SECONDS = 0.03  # for more results to arrive after the first, so that one
 THREADS = 64
 FOR_FAILING = 48  # threads at most for receivers whose last try failed
 TESTS = 8  # threads beyond those, for tests
-SEND_WITHIN_SECONDS = 35.0  # of its lease: a try takes up to 15 s, and a look-up some more
-SEEN_SECONDS = 15.0  # how often an idle sender notes that it lives
+SEND_WITHIN_SECONDS = 35.0  # of the lease: a try takes up to 15 s, and a DNS look-up some more
+SEEN_SECONDS = 15.0  # how often an idle sender records that it runs
 PRUNE_SECONDS = 5.0
 PAUSE_SECONDS = 1.0  # after a fault of the database
-FINISH_SECONDS = 18.0  # after SIGTERM, for tries under way
-STACK_BYTES = 512 * 1024  # of a thread; the usual 8 MiB would only be reserved
+FINISH_SECONDS = 18.0  # after SIGTERM, for tries in progress
+STACK_BYTES = 512 * 1024  # of a thread; the usual 8 MiB would be reserved and not used
 
 log = logging.getLogger("meetings")
 
@@ -61,7 +61,7 @@ class SendingLoop:
         self._test_threads = ThreadPoolExecutor(TESTS, "test")
 
     def stop(self) -> None:
-        """Lease nothing more, and finish what is under way; a signal handler may call it."""
+        """Lease nothing more, and finish the tries in progress; a signal handler may call it."""
         self._stopping.set()
 
     def run(self, once: bool = False, is_needed: Callable[[], bool] = lambda: True) -> None:
@@ -209,7 +209,7 @@ class SendingLoop:
             )
 
     def _finish(self) -> None:
-        """Wait for the tries under way, store their results, and give back what was not tried."""
+        """Wait for the tries in progress, store their results, and give back what was not tried."""
         self._stopping.set()
         until = time.monotonic() + FINISH_SECONDS
         while self._under_way and time.monotonic() < until:

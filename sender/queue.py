@@ -1,7 +1,7 @@
 """The queue of deliveries: which are due, and the leases under which senders try them.
 
-A lease lets one sender try a delivery for 60 s. The row says so; no transaction stays open for it.
-A sender that dies leaves its leases to expire.
+A lease lets one sender try a delivery for 60 s. It is stored in the row, and needs no open
+transaction. If a sender dies, its leases expire.
 """
 
 import time
@@ -90,7 +90,7 @@ def due_tests(now: Any, limit: Any) -> Any:
 
 @compiled
 def take(numbers: Any, lease: Any, leased_until: Any, now: Any) -> Any:
-    """Lease those of the deliveries that no other sender has taken meanwhile."""
+    """Lease the deliveries, except those that another sender has leased meanwhile."""
     free = Delivery.select(Delivery.number).where(
         among(Delivery.number, numbers), Delivery.status == literal("pending"), _is_free(now)
     )

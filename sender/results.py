@@ -50,7 +50,7 @@ store_rows = Update(
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """What a try gave; without an answer the delivery was not tried and is given back."""
+    """The result of a try; without an answer, the delivery was not tried and is given back."""
 
     job: Job
     at: datetime  # when the try began
@@ -62,7 +62,8 @@ def store(
 ) -> dict[str, str]:
     """Store the results of tries; call it in a transaction.
 
-    Returns the webhooks that this disabled, by id, and why: their waiting deliveries are to end.
+    Returns the ids of the webhooks that this disabled, each with the reason. The caller then ends
+    their waiting deliveries.
     """
     tried = [result for result in results if result.answer is not None]
     disabled = _count_by_webhook(tried, now)
@@ -218,7 +219,7 @@ def register(now: datetime) -> str:
 
 
 def count(sender_id: str, now: datetime, tried: Sequence[Delivery]) -> None:
-    """Count tries, and note that the sender lives."""
+    """Count tries, and record that the sender runs."""
     delivered = sum(row.status == "delivered" for row in tried)
     counting = Sender.update(
         seen_at=now,

@@ -37,7 +37,7 @@ def _server_lives() -> Callable[[], bool]:
     server = os.environ.get(SERVER_VARIABLE)
     if server is None:
         return lambda: True
-    with suppress(PermissionError):  # a host may forbid it, and webhooks matter more
+    with suppress(PermissionError):  # sending matters more than the lower priority
         os.nice(NICENESS)
     if not hasattr(os, "pidfd_open"):  # then the supervisor alone ends the sender
         return lambda: True
