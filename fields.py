@@ -430,7 +430,7 @@ class CommaList(InputField, fields.String):
         text = PlainText(max=255)(super()._deserialize(value, *args, **kwargs))
         words = frozenset(word for part in text.split(",") if (word := part.strip(WHITE_SPACE)))
         if self.choices and (not words or not words.issubset(self.choices)):
-            raise ValidationError(f"Must be a comma list of: {', '.join(self.choices)}.")
+            raise ValidationError(f"Must be a comma-separated list of: {', '.join(self.choices)}.")
         return words
 
 

@@ -35,11 +35,11 @@ class SourceRequest(Request):
         about="Whether a booking by an unknown email creates a lead; `true` by default."
     )
     timezone = fields.Timezone(
-        about="The zone of wall-clock times that arrive without one; `UTC` by default."
+        about="The zone of times that arrive without an offset or zone; `UTC` by default."
     )
     mapping = fields.JsonObject(
         MAPPING_BYTES,
-        about="For `generic` only: where a payload has each field of a booking, as JSON Pointers.",
+        about="For `generic` only: JSON Pointers that say where a payload has each field.",
     )
 
 
@@ -62,7 +62,7 @@ class RetryRequest(Request):
     EITHER_OR = (("outcome", "source_id", "lead_email"),)
     EXAMPLE = {"outcome": "unmatched"}
 
-    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")
+    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma-separated list of outcomes.")
     source_id = fields.Id()
     lead_email = fields.Text(254)
 
@@ -104,7 +104,7 @@ class MeetingNoteRequest(Request):
         " within 60 minutes, or else the latest meeting that has begun."
     )
     meeting_date = fields.UtcDateTime(
-        about="About when the meeting starts, an ISO 8601 date and time; UTC without an offset."
+        about="The approximate start: an ISO 8601 date and time, in UTC unless it has an offset."
     )
     provider = fields.Slug(
         64, RESERVED_NOTE_PROVIDERS, about="The tool that made the note; `manual` by default."
@@ -140,7 +140,7 @@ class MeetingNoteRequest(Request):
 class ReceiptsQuery(Query):
     """Parameters of GET /receipts, which has a fixed order."""
 
-    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma list of outcomes.")
+    outcome = fields.CommaList(RECEIPT_OUTCOMES, about="A comma-separated list of outcomes.")
     source_id = fields.Id()
     lead_email = fields.Text(254)
     received_after = fields.Instant(about="Inclusive.")

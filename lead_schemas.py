@@ -137,7 +137,7 @@ class HistoryQuery(Query):
     limit = fields.Integer(1, 200, load_default=50)
     offset = fields.Integer(0, LARGEST_OFFSET, load_default=0)
     channel = fields.CommaList(
-        about="A comma list; every activity of this service is in the channel `system`."
+        about="A comma-separated list; all activities of this service have the channel `system`."
     )
 
 

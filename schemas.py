@@ -35,7 +35,7 @@ WALL_CLOCK = (
     "An ISO 8601 date and time. Without an offset or `Z` it is wall-clock time in `timezone`, at"
     " the offset in force on that date."
 )
-AS_SHOWN = "A comma list of statuses as shown: `scheduled` excludes confirmed meetings."
+AS_SHOWN = "A comma-separated list of statuses. `scheduled` excludes confirmed meetings."
 PAIR = ("external_calendar_provider", "external_event_id")  # the key that identifies a replay
 LARGEST_OFFSET = 10**15  # rows to skip; both databases accept an OFFSET of this size
 NOT_NULL: dict[str, Any] = {
@@ -95,7 +95,7 @@ class MeetingRequest(Request):
         about="1 minute to 31 days after `starts_at`; must agree with `duration_minutes`."
     )
     duration_minutes = fields.Integer(
-        1, LONGEST_MINUTES, about="Elapsed minutes, also across a clock change."
+        1, LONGEST_MINUTES, about="Elapsed minutes, even if clocks change during the meeting."
     )
     timezone = fields.Timezone(about="The zone of times without an offset; `UTC` by default.")
     meeting_url = fields.Url(about="Where the meeting is held online.")
@@ -206,7 +206,7 @@ class NewTimes(OptionalRequest):
 
     starts_at = fields.DateTime(required=True, about=WALL_CLOCK)
     ends_at = fields.DateTime(
-        about="If this and `duration_minutes` are absent, the duration stays."
+        about="Without this and `duration_minutes`, the duration stays the same."
     )
     duration_minutes = fields.Integer(1, LONGEST_MINUTES)
     timezone = fields.Timezone(
@@ -220,7 +220,7 @@ class NewTimes(OptionalRequest):
 
 
 class RescheduleRequest(NewTimes):
-    """New times, and the new id of a booking that got one."""
+    """New times, and the booking's new id if it has one."""
 
     external_event_id = fields.Text(255, about="The booking's new id, if it has one.")
 

@@ -24,7 +24,7 @@ from schemas import (
 )
 
 MOST_ROWS = 50  # of a list: a model reads them all
-NEXT = "The `next_cursor` of the previous page; its `limit` stays."
+NEXT = "The `next_cursor` of the previous page; the `limit` stays the same."
 CONFIRM = (
     "`true` carries the change out. Without it the call only says what it would do: show that to"
     " the user first."

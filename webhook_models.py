@@ -48,7 +48,7 @@ class Webhook(Table):
     secret = CharField(64)
     previous_secret = CharField(64, null=True)
     previous_secret_until = InstantField(null=True)
-    last_delivery = JsonField(null=True)  # what the last try gave, as callers see it
+    last_delivery = JsonField(null=True)  # the result of the last try, as callers see it
     failing_since = InstantField(null=True)  # the first failed try after the last success
     failed_tries = IntegerField()  # since the last success
     created_at = InstantField()

@@ -13,7 +13,7 @@ WEBHOOK_URL = (
     "A public https address. Addresses in networks that the setting `WEBHOOK_ALLOW_NETWORKS` lists"
     " may be local, and use http."
 )
-ALL_EVENTS = "The event types to send; absent or empty: all."
+ALL_EVENTS = "The event types to send; all if absent or empty."
 MOST_EVENTS = 100
 SECRET = {
     "description": f"`{SIGNING_PREFIX}` and 32 random bytes in base64.",
@@ -87,7 +87,7 @@ class WebhookItem(ResponseSchema):
 
 
 class LastDelivery(ResponseSchema):
-    """What the last try gave."""
+    """The result of the last try."""
 
     status = String(validate=OneOf(DELIVERY_STATUSES))
     at = DateTime()
@@ -173,7 +173,7 @@ class DeliveryAnswer(Answer):
 
 
 class DeliveryQueued(Answer):
-    """A delivery as it is by now."""
+    """A delivery as it is now."""
 
     delivery = Nested(DeliveryItem)
 

@@ -52,7 +52,7 @@ def list_sources(client: str) -> Any:
 @click.argument("source_id", type=NAME)
 @command
 def rotate_source(source_id: str) -> Any:
-    """Give a source a new address, which is shown only once; the old one is unknown at once."""
+    """Give a source a new address, which is shown only once; the old one stops working at once."""
     source = sources.find_of_any_client(source_id)
     return _output_with_url(*sources.rotate(source.client_id, source.id)), _url_line
 
@@ -61,7 +61,7 @@ def rotate_source(source_id: str) -> Any:
 @click.argument("source_id", type=NAME)
 @command
 def delete_source(source_id: str) -> Any:
-    """Delete a source: its address becomes unknown at once, and its receipts stay."""
+    """Delete a source: its address stops working at once, and its receipts stay."""
     source = sources.find_of_any_client(source_id)
     sources.delete(source.client_id, source.id)
     return {"id": source.id, "name": source.name}, lambda row: f"Deleted {row['name']}."

@@ -95,17 +95,17 @@ def check_public_url(url: str) -> None:
 
 
 def read_networks(text: str) -> tuple[Any, ...]:
-    """Read a comma list of networks (`10.0.0.0/8`) or single addresses."""
+    """Read a comma-separated list of networks (`10.0.0.0/8`) or single addresses."""
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ValidationError(
-            f"must be a comma list such as 10.0.0.0/8,fd00::/8 ({error})"
+            f"must be a comma-separated list such as 10.0.0.0/8,fd00::/8 ({error})"
         ) from None
 
 
 def read_delays(text: str) -> tuple[float, ...]:
-    """Read a comma list of seconds; an empty text means the usual schedule."""
+    """Read a comma-separated list of seconds; an empty text means the usual schedule."""
     if not text.strip():
         return RETRY_SECONDS
     try:
@@ -115,7 +115,7 @@ def read_delays(text: str) -> tuple[float, ...]:
     if not 0 < len(delays) <= LONGEST_RETRIES or not all(
         0 <= delay <= LONGEST_RETRY_SECONDS for delay in delays
     ):
-        raise ValidationError("must be a comma list of seconds such as 5,60,300")
+        raise ValidationError("must be a comma-separated list of seconds such as 5,60,300")
     return delays
 
 

@@ -60,7 +60,7 @@ def list_meetings() -> Any:
 
 
 def _filters_given() -> dict[str, str]:
-    """Return the parameters of the address; of several statuses, a comma list."""
+    """Return the parameters of the address; of several statuses, a comma-separated list."""
     given = {name: ",".join(request.args.getlist(name)) for name in request.args}
     for name in ("done", "about"):
         given.pop(name, None)

@@ -1,4 +1,4 @@
-"""The routes: the blueprint `api`, which needs a key, the public routes, and that of assistants."""
+"""The routes: the blueprint `api`, which needs a key; public routes; the route for assistants."""
 
 from flask import Flask
 

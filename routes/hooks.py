@@ -42,9 +42,9 @@ def probe_hook(token: str) -> Response:
 def receive_hook(token: str) -> Response:
     """Take a booking system's webhook: any JSON, as the system sends it.
 
-    The payload is stored as a receipt, and what it reports is applied in the same transaction. What
-    cannot be applied is answered with 200 as well, because sending it again would not help; the
-    receipt says why. If the database is unavailable, GoHighLevel gets 429 instead of 503.
+    The payload is stored as a receipt, and what it reports is applied in the same transaction. If
+    that is not possible, the response is 200 too, because sending the payload again would not help;
+    the receipt says why. If the database is unavailable, GoHighLevel gets 429 instead of 503.
     """
     g.unavailable = intake.unavailable(token)
     source = sources.find_by_token(token)

@@ -99,8 +99,8 @@ def erase_lead(lead_id: UUID) -> Response:
     """Permanently erase a lead with everything that is stored about it.
 
     Its meetings, notes, history and receipts are deleted in one transaction, with its feeds and the
-    stored responses about it. Its external ids are free again, but webhooks of its bookings are
-    ignored for as long as receipts are kept.
+    stored responses about it. Its external ids can be used again, but webhooks about its bookings
+    are ignored for as long as receipts are kept.
     """
     load_query(Query)
     keep_days = current_app.config["SETTINGS"].receipt_days

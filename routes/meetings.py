@@ -58,10 +58,10 @@ from web.observe import count_bookings
 def log_meeting() -> Response:
     """Log a meeting against a lead, or an array of them.
 
-    The lead is found by `lead_id`, or else by `lead_email`; the end is given by `ends_at`, or
-    by `duration_minutes`. With both `external_calendar_provider` and `external_event_id` the pair
-    identifies one meeting permanently: sent again, it updates the meeting with the fields it
-    carries. A field left out keeps its stored value, an explicit null resets it to its default.
+    The lead is found by `lead_id`, or else by `lead_email`; the end is given by `ends_at`, or by
+    `duration_minutes`. Together, `external_calendar_provider` and `external_event_id` identify one
+    meeting permanently: a request with the same pair updates that meeting with the fields it has.
+    A field left out keeps its stored value; an explicit null resets it to its default.
     """
     body = load_rows(MeetingRequest)
     results = bookings.log(g.client_id, body.rows)
@@ -74,7 +74,7 @@ def log_meeting() -> Response:
 def list_meetings() -> Response:
     """List the client's meetings.
 
-    With `order=updated_at` and `updated_after` it is a change feed: a caller that reads until
+    With `order=updated_at` and `updated_after`, this is a change feed: a caller that reads until
     `has_more` is false and then polls from the last row misses no change.
     """
     query = load_query(MeetingsQuery)

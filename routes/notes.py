@@ -25,8 +25,8 @@ def save_note() -> Response:
     """Store a note about a meeting, or update the one that the tool has sent before.
 
     The first of `calendar_event_id`, `external_calendar_event_id`, `meeting_url` and `lead_email`
-    that is given identifies the meeting. With `external_meeting_id` the note can be sent again: the
-    given fields replace, null clears, and the note keeps its meeting.
+    that is given identifies the meeting. With `external_meeting_id` the note can be sent again:
+    given fields replace those stored, null clears a field, and the note keeps its meeting.
     """
     result = notes.save(g.client_id, load(MeetingNoteRequest))
     return saved(result, "note", MeetingNoteResponse)

@@ -36,7 +36,7 @@ def get_receipt(receipt_id: UUID) -> Response:
 def retry_receipt(receipt_id: UUID) -> Response:
     """Process a receipt again, with the current leads, hosts and mapping.
 
-    One that has already succeeded is not applied again: it is returned as `unchanged`.
+    A receipt that has already succeeded is not applied again: it is returned as `unchanged`.
     """
     load(OptionalRequest)
     receipt = intake.retry(g.client_id, str(receipt_id))
@@ -46,9 +46,9 @@ def retry_receipt(receipt_id: UUID) -> Response:
 @api.post("/receipts/retry")
 @answers(200, ReceiptsRetried, body=RetryRequest)
 def retry_receipts() -> Response:
-    """Process the receipts again that pass the filters: the oldest 1,000.
+    """Process again the oldest 1,000 receipts that pass the filters.
 
-    At least one filter is required. `left` says how many more receipts pass them.
+    At least one filter is required. `left` says how many more receipts pass the filters.
     """
     outcomes, left = intake.retry_many(g.client_id, load(RetryRequest))
     return success(retried=sum(outcomes.values()), outcomes=outcomes, left=left)

@@ -58,7 +58,7 @@ def update_source(source_id: UUID) -> Response:
 @api.post("/sources/<uuid:source_id>/rotate")
 @answers(200, SourceWithUrl, body=OptionalRequest, raises=(SourceNotFound,))
 def rotate_source(source_id: UUID) -> Response:
-    """Give a source a new address; the old one becomes unknown at once."""
+    """Give a source a new address; the old one returns 404 from then on."""
     load(OptionalRequest)
     source, token = sources.rotate(g.client_id, str(source_id))
     return success(source=instance(SourceResponse).dump(source), url=hook_url(token))
@@ -67,7 +67,7 @@ def rotate_source(source_id: UUID) -> Response:
 @api.delete("/sources/<uuid:source_id>")
 @answers(200, Answer, query=Query, raises=(SourceNotFound,))
 def delete_source(source_id: UUID) -> Response:
-    """Delete a source: its address becomes unknown, its receipts stay."""
+    """Delete a source: its address returns 404 from then on, and its receipts stay."""
     load_query(Query)
     sources.delete(g.client_id, str(source_id))
     return success()

@@ -69,7 +69,8 @@ def get_webhook(webhook_id: UUID) -> Response:
 def update_webhook(webhook_id: UUID) -> Response:
     """Change the given fields of a webhook.
 
-    `enabled: true` clears `disabled_reason`. While it is disabled, its events are kept as failed.
+    `enabled: true` clears `disabled_reason`. While the webhook is disabled, the deliveries of new
+    events are recorded as failed.
     """
     networks = current_app.config["SETTINGS"].webhook_allow_networks
     webhook = webhooks.update(g.client_id, str(webhook_id), load(WebhookPatch), networks)
@@ -100,7 +101,7 @@ def test_webhook(webhook_id: UUID) -> Response:
     """Send a sample event, ahead of all others, and wait up to 20 seconds for the result.
 
     The event has `test: true` and is tried once. The response is 200 whatever the receiver
-    answered; the delivery is still `pending` if no sender took it in time.
+    answers; the delivery is still `pending` if no sender takes it in time.
     """
     given = load(TestEvent)
     delivery = webhooks.send_test(g.client_id, str(webhook_id), given, TEST_SECONDS)
@@ -137,6 +138,6 @@ def redeliver(webhook_id: UUID, delivery_id: UUID) -> Response:
 @api.post("/webhooks/<uuid:webhook_id>/redeliver")
 @answers(200, Redelivering, body=RedeliverRequest, raises=(WebhookNotFound,))
 def redeliver_many(webhook_id: UUID) -> Response:
-    """Send all deliveries of a status that were made since a time again."""
+    """Send again all deliveries of a status that were made since a time."""
     given = load(RedeliverRequest)
     return success(redelivering=webhooks.redeliver_all(g.client_id, str(webhook_id), given))

@@ -211,9 +211,9 @@ def _numbered_page(query: dict[str, Any], has_more: bool, **things: Any) -> Resp
 
 @tool(LeadsToSave, replaces=True)
 def upsert_leads(loaded: Loaded) -> Response:
-    """Create a lead, or update the one that has its `external_id` or `email`: the given fields
-    replace, null clears. Before create_meeting, use it to create the lead if there is none. A lead
-    without both is always created. With `leads`, save several at once.
+    """Create a lead, or update the one that has its `external_id` or `email`: given fields replace
+    those stored, null clears a field. Before create_meeting, use it to create the lead if there is
+    none. A lead with neither id nor email is always created. With `leads`, save several at once.
     """
     body = Rows(False, [loaded], {})
     if "leads" in loaded.valid:
@@ -295,7 +295,7 @@ def _confirmed(loaded: Loaded, call: Callable[[str, Loaded], RowResult]) -> Resp
 
 @tool(StatusChange, replaces=True, repeatable=True)
 def set_meeting_status(loaded: Loaded) -> Response:
-    """Record what became of a meeting: `confirmed` by the lead, `completed`, `no_show`, or
+    """Record the status of a meeting: `confirmed` by the lead, `completed`, `no_show`, or
     `scheduled` to reopen one that was completed, missed or cancelled. A reopened meeting can then
     be confirmed, moved or cancelled. To cancel a meeting use cancel_meeting.
     """
