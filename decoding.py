@@ -9,8 +9,8 @@ def _refuse_constant(name: str) -> None:
 
 
 def _read_int(digits: str) -> int:
-    # Python refuses to read more than 4,300 digits. The first 300 already put a number out of every
-    # range of this service, and are more than an event id may have.
+    # Python refuses to read more than 4,300 digits. A number of 300 digits is already beyond every
+    # range of this service, and longer than an event id may be.
     return int(digits[:300])
 
 

@@ -215,14 +215,14 @@ class MeetingTypeList(Answer):
 
 
 class HealthAnswer(Answer):
-    """The process answers."""
+    """The process responds."""
 
     status = String(validate=OneOf(["ok"]))
     version = String(metadata={"description": "The version of the service."})
 
 
 class ReadyAnswer(Answer):
-    """The database answers and is migrated."""
+    """The database responds and is migrated."""
 
     status = String(validate=OneOf(["ready"]))
 

@@ -139,7 +139,7 @@ class LowerCase(Text):
     """Text that is stored and compared in lower case."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        # Lowered before the length check, as lower case can be longer (İ) and is what is stored.
+        # Lowered before the length check: lower case is stored, and can be longer (İ).
         return super()._deserialize(value, *args, **kwargs).lower()
 
 
@@ -495,5 +495,5 @@ class PagePosition(InputField, fields.String):
 
 
 def write_position(page: int, rows: int) -> str:
-    """Return an opaque cursor for a page of so many rows."""
+    """Return an opaque cursor for the page with this number, of `rows` rows."""
     return _write_base64([page, rows])

@@ -16,7 +16,7 @@ LATEST_RECEIVED = "-received_at"  # the order of receipts
 # The booking systems whose webhooks a source accepts.
 SOURCE_PROVIDERS = ("calendly", "calcom", "ghl", "generic")
 MAPPING_BYTES = 64 * 1024  # of a source
-# What became of a webhook's payload.
+# The outcomes of a webhook's payload.
 RECEIPT_OUTCOMES = (
     "logged",
     "updated",
@@ -69,7 +69,7 @@ Source.add_index(
 
 
 class Receipt(Table):
-    """What arrived at a source: its payload, and what became of it."""
+    """What arrived at a source: its payload and its outcome."""
 
     source_id: str
 

@@ -170,7 +170,7 @@ class SourceResponse(ResponseSchema):
 
 
 class ReceiptResponse(ResponseSchema):
-    """What arrived at a source, and what became of it."""
+    """What arrived at a source, and its outcome."""
 
     id = UUID()
     source_id = UUID()

@@ -1,4 +1,4 @@
-"""Functions that let long work yield to other requests, with and without gevent.
+"""Functions that let long work yield to other requests, with or without gevent.
 
 gunicorn's configuration patches the standard library for gevent; then each request is a greenlet.
 Commands, tests and Flask's own server are not patched: there each request is an ordinary thread.
@@ -20,7 +20,7 @@ USES_GEVENT: bool = monkey.is_module_patched("threading")
 
 
 def run_in_thread(function: Callable[..., R], *arguments: Any) -> R:
-    """Run a call that blocks its thread, such as a long query, while other requests go on."""
+    """Run a call that blocks its thread, such as a long query, while other requests run."""
     if not USES_GEVENT:
         return function(*arguments)
     # gevent prints the traceback of an error that a call in its pool raises, so return the error.
@@ -40,14 +40,14 @@ def run_later(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def wait_until_idle(seconds: float) -> None:
-    """Wait until no other greenlet can go on, at most `seconds`; without gevent return at once."""
+    """Wait at most `seconds` until no other greenlet can run; without gevent, return at once."""
     if USES_GEVENT:
         with gevent.Timeout(seconds, False):
             gevent.idle()
 
 
 def in_turns(items: list[T], size: int) -> Iterator[list[T]]:
-    """Yield parts of a list; other requests go on between two parts."""
+    """Yield parts of a list; other requests run between two parts."""
     for start in range(0, len(items), size):
         if start:
             wait_until_idle(TURN_SECONDS)  # sleep(0) runs callbacks, but does not look at sockets

@@ -39,8 +39,8 @@ def format_instant(at: datetime | None) -> str | None:
 def read_date_time(text: str) -> datetime:
     """Parse an ISO 8601 date and time: aware if it has an offset, else wall-clock time.
 
-    Fractions of a second are dropped. Raises ValueError for any other text, and OverflowError for
-    a year that is outside 1970 to 2199 whatever the offset.
+    Fractions of a second are dropped. Raises ValueError for any other text, and OverflowError for a
+    year that is outside 1970 to 2199 with every offset.
     """
     match = DATE_TIME.fullmatch(text)
     if match is None:
@@ -78,7 +78,7 @@ def to_instant(written: datetime, zone_name: str = "UTC") -> datetime:
 
 
 def start_of_day(day: date, zone_name: str) -> datetime:
-    """Return the first instant of a day in a zone, also where clocks change at midnight."""
+    """Return the first instant of a day in a zone, even if clocks change at midnight."""
     return to_instant(datetime.combine(day, time()), zone_name)
 
 

@@ -1,7 +1,8 @@
 """The arguments of the tools for assistants: the fields of the API's calls, and a few of their own.
 
-A field that a call gets in `schemas.py` is an argument of its tool at once. Argument names are the
-names of the call's fields and of the ids in its path. Lists have one fixed order.
+A field that is added to a call in `schemas.py` becomes an argument of its tool automatically.
+Argument names are the names of the call's fields and of the ids in its path. Lists have one fixed
+order.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from schemas import (
     RescheduleRequest,
 )
 
-MOST_ROWS = 50  # of a list: a model reads them all
+MOST_ROWS = 50  # of a list, because a model reads every row
 NEXT = "The `next_cursor` of the previous page; the `limit` stays the same."
 CONFIRM = (
     "`true` carries the change out. Without it the call only says what it would do: show that to"

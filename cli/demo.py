@@ -79,12 +79,12 @@ def _demo_key(owner: Client, file: Path) -> str:
     with suppress(OSError, ValueError, ServiceError):
         api_key = file.read_text().strip()
         if clients.authenticate(api_key, writes=True) == owner.id:
-            file.chmod(0o600)  # a copy may be readable by others
+            file.chmod(0o600)  # a copied file may be readable by others
             return api_key
     _, api_key = clients.create_key(owner.id, DEMO_LABEL, name="demo")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.unlink(missing_ok=True)  # a file of others may be readable by them
+        file.unlink(missing_ok=True)  # another user's file may be readable by that user
         with open(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as own:
             own.write(f"{api_key}\n")
     except OSError as error:

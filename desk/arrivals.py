@@ -1,4 +1,4 @@
-"""Arrivals: list what booking systems sent, first what needs a person; process it again."""
+"""Arrivals: list what booking systems sent, unmatched and refused first; process it again."""
 
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from services import intake, receipts, sources
 
 @desk.get("/arrivals")
 def list_arrivals() -> Any:
-    """List the receipts that need a person, then all receipts."""
+    """List the unmatched and refused receipts, then all receipts."""
     names = ("cursor", "outcome", "source_id", "lead_email")
     form = Form("filters", {n: request.args[n] for n in names if n in request.args})
     rows: list[Any] = []
@@ -42,7 +42,7 @@ def list_arrivals() -> Any:
 
 @desk.get("/arrivals/<uuid:receipt_id>")
 def show_arrival(receipt_id: UUID) -> Any:
-    """Show what arrived, and what became of it."""
+    """Show a receipt with its payload and its outcome."""
     return _arrival_page(str(receipt_id), Form())
 
 
@@ -65,7 +65,7 @@ def show_changed_arrival(receipt_id: UUID, change: str) -> Any:
 
 @desk.post("/arrivals/<uuid:receipt_id>/retry")
 def retry_arrival(receipt_id: UUID) -> Any:
-    """Process a receipt again, with the leads, hosts and mapping of now."""
+    """Process a receipt again, with the current leads, hosts and mapping."""
     intake.retry(g.client_id, str(receipt_id))
     return go_to("desk.show_arrival", receipt_id=receipt_id, done="retried")
 

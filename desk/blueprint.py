@@ -17,7 +17,7 @@ from web import answers
 
 desk = Blueprint("desk", __name__, url_prefix="/desk", template_folder="templates")
 
-# Nothing comes from another host, and no page contains a script or a style.
+# Nothing comes from another host, and no page contains an inline script or style.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -76,7 +76,7 @@ def set_cookie(response: Any, name: str, value: str, seconds: int) -> None:
 
 @desk.before_request
 def authenticate() -> Any:
-    """Find the session of the request, and check that it may do what it asks for.
+    """Find the session of the request, and check that it may make the request.
 
     Raises OtherSite, OtherClient, ReadOnlyKey.
     """
@@ -132,7 +132,7 @@ def own_address() -> str:
 
 
 def safe_address(address: str | None) -> str:
-    """Return an address of the desk on this host as it is; Today for any other."""
+    """Return an address of the desk on this host unchanged; the address of Today for any other."""
     home = url_for("desk.show_today")
     given = address or ""
     is_own = given == home or given.startswith((f"{home}/", f"{home}?"))

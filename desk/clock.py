@@ -19,7 +19,7 @@ WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # an instant as the se
 
 
 def zone_of_cookie(value: str | None) -> str:
-    """Return the zone of the cookie, UTC without a usable one."""
+    """Return the zone in the cookie; UTC if the cookie has no valid one."""
     return value if value in TIMEZONES else HOME
 
 

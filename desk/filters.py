@@ -23,7 +23,7 @@ class Day(fields.InputField, Date):
 
 
 class MeetingList(MeetingsQuery):
-    """The parameters of GET /meetings; days besides, read in a zone, and a lead to search.
+    """The parameters of GET /meetings, and also days, read in a zone, and a lead to search.
 
     The zone is part of the address, so the address shows every reader the same meetings.
     """

@@ -24,7 +24,7 @@ LEAD_FIELDS = (
     "source",
     "external_id",
 )
-WORD = "erase"  # to be typed, so that a slip of the hand erases nothing
+WORD = "erase"  # must be typed, so that nobody erases a lead by mistake
 
 
 class Erasure(Request):

@@ -21,7 +21,7 @@ STATUS_NAMES = {
     "no_show": "No-show",
 }
 LOCATION_NAMES = {"video": "Video", "phone": "Phone", "in_person": "In person"}
-# What a page says after a form was carried out, by the word in its address.
+# What a page says after a form has been carried out, by the word in the page's address.
 NOTICES = {
     "completed": "Marked as showed up.",
     "no_show": "Marked as a no-show.",
@@ -39,7 +39,7 @@ Options = list[tuple[str, str]]  # the values of a choice, each with what is sho
 ZONES: Options = [(name, name) for name in sorted(TIMEZONES)]
 UNDOABLE = {"completed", "no_show", "cancelled"}
 FEW = 20  # rows of a list on the page of something else
-LONGEST_INDENTED = 256 * 1024  # characters; a longer payload is shown as it came
+LONGEST_INDENTED = 256 * 1024  # characters; a longer payload is shown as it was sent
 
 
 def register(app: Flask) -> None:
@@ -100,7 +100,7 @@ def type_options(types: Iterable[Any]) -> Options:
 
 @desk.context_processor
 def shared() -> dict[str, Any]:
-    """Return what every page shows: its own address, the files, and what was done before."""
+    """Return what every page shows: its own address, the files, and the notice of the last form."""
     parameters = [(k, v) for k, v in request.args.items(multi=True) if k not in ("done", "about")]
     query = f"?{urlencode(parameters)}" if parameters else ""
     done = request.args.get("done", "")

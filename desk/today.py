@@ -16,7 +16,7 @@ from times import utc_now
 
 @desk.get("")
 def show_today() -> Any:
-    """Show the agenda, and what was done to a meeting a moment ago, with a way back."""
+    """Show the agenda, and a notice about the last recorded outcome, which can be undone."""
     now = utc_now()
     return render_template(
         "desk/today.html",

@@ -18,14 +18,14 @@ from web.pages import pages_on
 
 @answers(200, HealthAnswer, query=Query)
 def healthz() -> Response:
-    """Report that the process answers."""
+    """Report that the process responds."""
     load_query(Query)
     return success(status="ok", version=VERSION)
 
 
 @answers(200, ReadyAnswer, query=Query, raises=(Unavailable,))
 def readyz() -> Response:
-    """Report that the database answers and is migrated."""
+    """Report that the database responds and is migrated."""
     load_query(Query)
     health.check()
     return success(status="ready")
