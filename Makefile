@@ -13,7 +13,7 @@ run: .venv/installed  ## install, migrate, create the demo and serve
 	@$(QUIET) $(BIN)/python -m config.serve --check
 	$(QUIET) $(FLASK) db upgrade
 	$(QUIET) $(FLASK) demo
-	@$(DEMO_NETWORKS) $(MAKE) --no-print-directory serve
+	@$(DEMO_NETWORKS) $(QUIET) exec $(BIN)/python -m config.serve
 
 serve:  ## only start the server
 	@$(QUIET) exec $(BIN)/python -m config.serve

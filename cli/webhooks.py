@@ -115,7 +115,7 @@ def _status_lines(status: Output) -> str:
             f"{status['waiting']} waiting, the oldest for {status['oldest_waiting_seconds']} s",
             f"{status['delivered']} delivered, {status['failed']} failed,"
             f" {status['failed_tries']} failed tries",
-            f"{len(seen)} senders",
+            f"{len(seen)} {'sender' if len(seen) == 1 else 'senders'}",
             *seen,
         ]
     )

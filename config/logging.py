@@ -15,7 +15,7 @@ from typing import Any
 # A request id that a caller may choose. A key sent in its place by mistake is not repeated.
 REQUEST_ID = r"(?!nxr_)[A-Za-z0-9._-]{1,128}"
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_HARMLESS = re.compile(rf"(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.ics)?\Z")
+_HARMLESS = re.compile(rf"(?:[a-z]+(?:-[a-z]+)*|{_UUID})(?:\.(?:ics|json))?\Z")
 _BEFORE_SECRETS = {"feeds", "hooks"}  # the part after one of these is a secret
 
 

@@ -121,6 +121,7 @@ def test_gunicorn_never_logs_at_debug_level():
         ("/", None),
         ("/api/public/leads/tony@stark.com", "/api/public/leads/*"),
         ("/api/public/leads/nxr_live_abc", "/api/public/leads/*"),
+        ("/openapi.json", "/openapi.json"),
         ("/feeds/AbC-123_x.ics", "/feeds/*"),
         ("/feeds/word.ics", "/feeds/*"),
         ("/hooks/calendly_AbC-123_x", "/hooks/*"),
