@@ -35,6 +35,19 @@ NOTICES = {
     "queued": "On its way again.",
     "erased": "The lead and everything stored about it are erased.",
 }
+# The labels of form fields that differ from the API's names.
+LABELS = {
+    "api_key": "API key",
+    "lead_email": "Lead\u2019s email",
+    "attendee_name": "Lead\u2019s name",
+    "duration_minutes": "Minutes",
+    "timezone": "Zone of this time",
+    "location_type": "Where",
+    "meeting_url": "Link",
+    "location_details": "Place or number",
+    "host_email": "Host",
+    "meeting_type_id": "Type",
+}
 Options = list[tuple[str, str]]  # the values of a choice, each with what is shown
 ZONES: Options = [(name, name) for name in sorted(TIMEZONES)]
 UNDOABLE = {"completed", "no_show", "cancelled"}
@@ -55,6 +68,7 @@ def register(app: Flask) -> None:
         parsed=datetime.fromisoformat,
         status_name=STATUS_NAMES.get,
         words=words,
+        label=label,
         percent=percent,
         indented=indented,
         value=value,
@@ -66,6 +80,11 @@ def register(app: Flask) -> None:
 def words(name: str) -> str:
     """Write a name of the API as words: `no_show_reason` as `No show reason`."""
     return name.replace("_", " ").replace(".", " ").capitalize()
+
+
+def label(name: str) -> str:
+    """Return the label of a form's field."""
+    return LABELS.get(name) or words(name)
 
 
 def percent(part: float | None) -> str:

@@ -252,6 +252,7 @@ class TestForms:
             assert re.search(
                 f'<p class="error" id="new-meeting-{name}-error">{sentence}', answer.text
             )
+        assert '<a href="#new-meeting-duration_minutes">Minutes</a>' in answer.text
         assert 'value="tomorrow"' in answer.text
         assert "<title>Error: " in answer.text
         assert 'role="alert"' in answer.text
@@ -272,6 +273,14 @@ class TestForms:
         assert first.headers["Location"] == again.headers["Location"]
         assert other.headers["Location"] != first.headers["Location"]
         assert [m["starts_at"] for m in api.meetings(lead)] == ["2026-03-02T13:00:00Z"] * 2
+
+    def test_the_deliveries_of_a_meeting_name_their_webhooks(self, desk, api, meeting):
+        webhook = desk_data.store_deliveries(api)
+        desk_data.rename(api.client_id, webhook, "Data warehouse")
+
+        api.post(f"/meetings/{meeting['id']}/confirm")
+
+        assert "Data warehouse" in desk.get(f"/meetings/{meeting['id']}").text
 
     def test_a_form_sent_twice_sends_a_delivery_again_once(self, desk, api):
         webhook = desk_data.store_deliveries(api)

@@ -289,6 +289,11 @@ class TestScripts:
 
         assert page.locator("tbody").inner_text().startswith("Tony Stark")
         assert page.get_by_label("Search").input_value() == "stark"
+
+        page = desk.open("/desk/meetings/new")
+        page.get_by_label("Which lead?").press_sequentially("stark")
+        page.get_by_role("link", name="Tony Stark").click()
+        page.wait_for_url("**/desk/meetings/new?lead_id=*")
         assert desk.problems == []
 
     def test_a_double_click_sends_a_form_once(self, desks, api, lead):
