@@ -68,9 +68,11 @@ class Request(Schema):
             wrong |= {name: self._required[name] for name in missed}
         if wrong:  # in the order of the fields, then the unknown ones
             wrong = {name: wrong[name] for name in (*self.load_fields, *wrong) if name in wrong}
-        for faults in (self._missing(data), self.check(valid, data)):
-            for name, sentences in faults.items():
-                wrong[name] = wrong.get(name, []) + sentences
+        faults = self.check(valid, data)
+        if self.EITHER_OR or self.NEEDS:
+            faults |= self._missing(data)
+        for name, sentences in faults.items():
+            wrong[name] = wrong.get(name, []) + sentences
         if wrong:
             raise ValidationError(wrong, valid_data=valid)
         return valid

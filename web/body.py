@@ -88,13 +88,20 @@ def load_query(schema: type[Query]) -> dict[str, Any]:
 
 def _load_query(schema: type[Query]) -> Loaded:
     """Load the query; the faults of the headers are among its own."""
-    given: dict[str, Any] = {}
-    if request.query_string:  # reading it takes time, and most requests have none
+    if request.query_string:
         given = {name: values[-1] for name, values in request.args.lists()}
         given.pop("verbose", None)  # Nexor callers send it
-    loaded = load_object(instance(schema), given)
+        loaded = load_object(instance(schema), given)
+    else:  # as for most requests, which need not wait for this
+        valid, wrong = _load_no_query(schema)
+        loaded = Loaded(valid.copy(), wrong.copy())
     wrong_headers = g.get("wrong_headers")
     return Loaded(loaded.valid, wrong_headers | loaded.wrong) if wrong_headers else loaded
+
+
+@cache
+def _load_no_query(schema: type[Query]) -> Loaded:
+    return load_object(instance(schema), {})
 
 
 def parse_json(raw: bytes) -> Any:
