@@ -35,6 +35,9 @@ PRAGMAS = {
     "foreign_keys": "on",
     "secure_delete": "on",  # overwrites deleted rows, so that no data of an erased person remains
     "cache_size": -512,  # KiB of each connection; the system's cache serves the rest
+    # Pages of the log, 16 MB, after which they are copied into the file. With two million meetings,
+    # bookings change pages all over the file: with SQLite's 1000, they take twice as long.
+    "wal_autocheckpoint": 4000,
 }
 BULK_PRAGMAS = {"cache_size": -32 * 1024, "wal_autocheckpoint": 10_000, "synchronous": "normal"}
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
