@@ -190,7 +190,8 @@ def save_lead(client_id: str, **given: Any) -> Lead:
     return result.row
 
 
-def _new_api(app: Flask) -> Api:
+def new_api(app: Flask) -> Api:
+    """Return a caller of a new client."""
     client, key = clients.create(f"Client {uuid4()}")
     return Api(app.test_client(), client.id, key)
 
@@ -198,13 +199,13 @@ def _new_api(app: Flask) -> Api:
 @pytest.fixture
 def api(app: Flask) -> Api:
     """A new client for each test, so that no test sees the rows of another."""
-    return _new_api(app)
+    return new_api(app)
 
 
 @pytest.fixture
 def stranger(app: Flask) -> Api:
     """A second client, which must see nothing of the first."""
-    return _new_api(app)
+    return new_api(app)
 
 
 @pytest.fixture

@@ -249,7 +249,9 @@ class TestUnavailable:
 
             self.expect(answer)
             assert took < 3
-            assert impatient.post("/meetings", json=booking()).status_code == 201
+            # PostgreSQL frees the lock a moment after its connection is closed.
+            later = (impatient.post("/meetings", json=booking()).status_code for _ in range(20))
+            assert 201 in later
             assert len(impatient.history(lead)) == 2
 
     def test_a_dead_connection_is_replaced_and_the_request_succeeds(self, kind, api, database_url):

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from conftest import using
+from conftest import new_api, using
 from freezegun import freeze_time
 from hooks import Hook, calendly
 
 from intake_models import Receipt
-from services import pruning, receipts
+from services import migrations, pruning, receipts
 
 START = "2026-03-02T12:00:00Z"
 
@@ -195,15 +195,18 @@ class TestPruning:
     def test_the_setting_may_keep_them_for_ever(self, kept):
         assert len(kept(30_000, receipt_days=0)) == 5
 
-    def test_the_command_deletes_them_for_every_client(self, app, api, stranger):
-        with freeze_time(START):
-            Hook(api).receive(calendly())
-            Hook(stranger).receive(calendly())
+    def test_the_command_deletes_them_for_every_client(self, empty_databases):
+        with using(empty_databases()) as app:
+            migrations.upgrade()
+            one, other = new_api(app), new_api(app)
+            with freeze_time(START):
+                Hook(one).receive(calendly())
+                Hook(other).receive(calendly())
 
-        done = app.test_cli_runner().invoke(args=["prune", "--json"])
+            done = app.test_cli_runner().invoke(args=["prune", "--json"])
 
-        assert json.loads(done.output)["receipts"] >= 2
-        assert found(api) == found(stranger) == []
+            assert json.loads(done.output)["receipts"] == 2
+            assert found(one) == found(other) == []
 
     def test_it_deletes_more_than_one_statement_does(self, api, hook, monkeypatch):
         monkeypatch.setattr(pruning, "PRUNE_ROWS", 2)
