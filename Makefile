@@ -13,6 +13,7 @@ run: .venv/installed  ## install, migrate, create the demo and serve
 	@$(QUIET) $(BIN)/python -m config.serve --check
 	$(QUIET) $(FLASK) db upgrade
 	$(QUIET) $(FLASK) demo
+	@# Not `make serve`: stopping this make would leave the inner one running.
 	@$(DEMO_NETWORKS) $(QUIET) exec $(BIN)/python -m config.serve
 
 serve:  ## only start the server

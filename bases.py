@@ -78,7 +78,7 @@ class Request(Schema):
         return valid
 
     def _missing(self, given: Mapping[str, Any]) -> dict[str, list[str]]:
-        """The faults by `EITHER_OR` and `NEEDS`."""
+        """Return the faults against `EITHER_OR` and `NEEDS`."""
         wrong = {}
         for first, *others in self.EITHER_OR:
             if not any(self.is_given(name, given) for name in (first, *others)):

@@ -30,6 +30,8 @@ RETRYABLE_SQLSTATES = {"40001", "40P01", "23503"}
 class RowGone(PeeweeException):
     """A row that the transaction has read was deleted meanwhile: the transaction runs again."""
 
+    sqlstate = "40001"  # like a transaction that cannot be serialized
+
 
 class Selection:
     """Which database is in use."""
@@ -102,7 +104,8 @@ def is_unavailable(error: BaseException | None) -> bool:
     An error that another error caused, such as a failed rollback, counts as that other error.
     """
     return any(
-        isinstance(cause, PoolTimeout) or db.obj.is_temporary(cause) for cause in causes(error)
+        isinstance(cause, PoolTimeout | RowGone) or db.obj.is_temporary(cause)
+        for cause in causes(error)
     )
 
 
@@ -144,7 +147,4 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _is_retryable(error: BaseException) -> bool:
-    return any(
-        isinstance(cause, RowGone) or getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES
-        for cause in causes(error)
-    )
+    return any(getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES for cause in causes(error))

@@ -2,12 +2,14 @@
 
 import threading
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 from conftest import CALLERS, booking, call_at_once
 from hooks import Hook, calendly
 from stored_texts import dump
 
+from database import ATTEMPTS, RowGone
 from services import external_events, idempotency, meetings, receipts
 
 ROUNDS = 12
@@ -176,6 +178,17 @@ class TestACallWhoseMeetingIsErasedHalfWay:
         assert erased == [200]
         assert (first.status_code, again.status_code) == (201, 200)
         assert again.json["meeting"] == first.json["meeting"]
+
+    def test_a_row_that_is_gone_at_every_attempt_makes_the_call_fail_for_now(
+        self, api, lead, monkeypatch
+    ):
+        api.post("/meetings", json=booking())
+        monkeypatch.setattr(external_events, "owners", Mock(side_effect=RowGone))
+
+        answer = api.post("/meetings", json=booking())
+
+        assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+        assert external_events.owners.call_count == ATTEMPTS
 
     def test_its_pair_is_free_for_another_meeting(self, api, erase_before):
         lead = api.new_lead(email="tony@example.com")

@@ -26,7 +26,7 @@ FIELDS = [*booking(), "lead_id", "duration_minutes", "host_email", "meeting_type
           "attendee_email", "attendee_phone", "additional_attendees", "location_details",
           "first_name", "last_name", "email", "phone", "metadata", "external_id"]  # fmt: skip
 fuzzed = settings(
-    max_examples=100,
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,

@@ -100,7 +100,7 @@ def orders(draw):
 
 @pytest.mark.parametrize("provider", SYSTEMS)
 @settings(
-    max_examples=25,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -182,7 +182,7 @@ def test_damaged_payloads_end_in_a_receipt_or_a_400(api, kind, provider):
     whole = [json.loads(file.read_text()) for file in files if file.name != "mapping.json"]
     received = 0
 
-    for _ in range(1000 if kind == "sqlite" else 100):
+    for _ in range(1000 if kind == "sqlite" else 200):
         answer = hook.post(damage(chooser.choice(whole), chooser))
         assert answer.status_code in (200, 400), answer.text
         if answer.status_code == 400:

@@ -92,15 +92,15 @@ def _load_query(schema: type[Query]) -> Loaded:
         given = {name: values[-1] for name, values in request.args.lists()}
         given.pop("verbose", None)  # Nexor callers send it
         loaded = load_object(instance(schema), given)
-    else:  # as for most requests, which need not wait for this
-        valid, wrong = _load_no_query(schema)
+    else:  # most requests have none, so the result is kept
+        valid, wrong = _load_absent_query(schema)
         loaded = Loaded(valid.copy(), wrong.copy())
     wrong_headers = g.get("wrong_headers")
     return Loaded(loaded.valid, wrong_headers | loaded.wrong) if wrong_headers else loaded
 
 
 @cache
-def _load_no_query(schema: type[Query]) -> Loaded:
+def _load_absent_query(schema: type[Query]) -> Loaded:
     return load_object(instance(schema), {})
 
 
