@@ -186,7 +186,7 @@ def test_meetings_of_the_tool_and_of_the_desk_are_counted_as_those_of_the_api(
 def test_a_wait_for_a_lock_is_database_time(start, tony, kind, database_url):
     server = start()
     holder = hold_write_lock(kind, database_url)
-    release = threading.Timer(1.0, holder.close)
+    release = threading.Timer(2.0, holder.close)
     release.start()
     began = time.monotonic()
     server.call(*post(tony[1]))
@@ -195,8 +195,8 @@ def test_a_wait_for_a_lock_is_database_time(start, tony, kind, database_url):
 
     spent = read(server)[f'meetings_database_seconds_total{{route="{MEETINGS}"}}']
 
-    assert took > 0.5
-    assert took / 2 < spent < took
+    # On a busy machine, the request reaches the lock late, but not by more than a second.
+    assert 1 < spent < took
 
 
 def test_the_counts_of_a_killed_worker_remain_and_its_files_are_used_again(

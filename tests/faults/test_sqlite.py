@@ -15,6 +15,7 @@ from faults.load import MEETINGS, Load, fault_in
 from faults.seeded import seed_database
 
 TIMEOUT = 0.5
+SMALL_DISK = 48 * 1024 * 1024  # bytes; SQLite's log alone grows to about 20 MiB under load
 HOLD = """
 import sqlite3, sys
 file = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
@@ -113,17 +114,17 @@ def file_system_full(seeded, server):
     """Fill the file system, so that all writes fail (ENOSPC)."""
     filler = Path(seeded.path).with_name("filler")
     with pytest.raises(OSError, match="No space left"):
-        filler.write_bytes(bytes(16 * 1024 * 1024))
+        filler.write_bytes(bytes(2 * SMALL_DISK))
     yield
     filler.unlink()
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 8 MiB."""
+    """A file system with little more room than the database and its log need."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "none", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root can mount a small file system")
     yield folder
