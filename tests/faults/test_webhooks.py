@@ -3,12 +3,14 @@
 The short forms do not wait for the leases of killed senders: they end them in the database.
 """
 
-import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
+from contextlib import contextmanager, suppress
 from ipaddress import ip_network
 
 import psutil
@@ -16,6 +18,7 @@ import pytest
 from conftest import using
 from receiver import Receiver
 
+from config.settings import ROOT
 from database import db, transaction
 from faults.lengths import short_and_long
 from faults.load import Load
@@ -49,7 +52,7 @@ def processes_of(server):
     """The processes of a server by their roles: worker, supervisor, sender."""
     found = defaultdict(list)
     for process in psutil.Process(server.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
+        with suppress(psutil.Error):
             words = " ".join(process.cmdline())
             for role, mark in (
                 ("worker", "gunicorn"),
@@ -65,7 +68,7 @@ def kill_one(server, role):
     """Kill a process of that role, if there is one at this moment."""
     processes = processes_of(server)[role]
     if processes:
-        with contextlib.suppress(psutil.Error):
+        with suppress(psutil.Error):
             random.choice(processes).kill()
     return bool(processes)
 
@@ -128,7 +131,6 @@ def check(seeded, receiver, report, **figures):
     ("role", "kills"),
     [
         pytest.param("sender", 3, id="sender-short"),
-        pytest.param("sender", 50, id="sender-long", marks=pytest.mark.soak),
         pytest.param("worker", 50, id="worker-long", marks=pytest.mark.soak),
     ],
 )
@@ -147,6 +149,44 @@ def test_killed_senders_and_workers_lose_no_event(seeded, serve, report, receive
 
     assert load.problems() == []
     check(seeded, receiver, report, killed=f"{killed} {role}s")
+
+
+@pytest.mark.soak
+def test_killed_senders_that_start_again_at_once_lose_no_event(seeded, serve, report, receiver):
+    """The server would pause for up to 30 s before it starts a killed sender again."""
+    add_webhook(seeded, receiver)
+    server = serve(seeded.url, **SETTINGS | {"WEBHOOK_SENDER": "off"})
+    kills = 50
+
+    with Load(server, seeded, CALLERS, PAUSE) as load:
+        for _ in range(kills):
+            with sending(server):
+                time.sleep(random.uniform(1.5, 3.0))  # about a second for the start
+        load.resend_unacknowledged()
+    with sending(server):
+        finish(server, seeded, False)
+
+    assert load.problems() == []
+    check(seeded, receiver, report, killed=f"{kills} senders")
+
+
+@contextmanager
+def sending(server):
+    """Run a sender as on a host of its own, and kill it at the end."""
+    sender = subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "app", "webhooks", "send"],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": server.database_url,
+            **server.environment,
+        },
+    )
+    try:
+        yield
+    finally:
+        sender.kill()
+        sender.wait()
 
 
 @short_and_long("kills", 2, 25)
