@@ -58,6 +58,7 @@ class Exchange:
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.connection: Connection | None = None
+        self.sock: Any = None  # stays, when the connection drops it at `Connection: close`
 
     def remaining(self) -> float:
         """The seconds that are left; raises TimeoutError if there are none."""
@@ -104,7 +105,7 @@ class Client:
         with self._lock:
             late = [each for each in self._exchanges if now >= each.deadline]
         for exchange in late:
-            sock: Any = exchange.connection and exchange.connection.sock
+            sock: Any = exchange.sock or (exchange.connection and exchange.connection.sock)
             if sock is not None:
                 with suppress(OSError):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
@@ -140,13 +141,14 @@ class Client:
                 response = self._exchange(exchange, target, body, headers)
             except HUNG_UP:  # the server closed the connection that was kept: use another
                 connection.close()
-                connection = None
+                connection = exchange.sock = None
         if connection is None:
             route = self._connect(exchange, target)
             response = self._exchange(exchange, target, body, headers)
         took = _milliseconds(began)
-        text = self._read_body(exchange, response)
-        self._keep(exchange, route, response)
+        text, is_whole = self._read_body(exchange, response)
+        if is_whole:
+            self._keep(exchange, route)
         error = None if 200 <= response.status < 300 else _fault_of(response.status)
         retry_after = response.headers.get("Retry-After")
         return ReceiverResponse(response.status, error, took, text, retry_after)
@@ -156,10 +158,12 @@ class Client:
     ) -> Any:
         """Send the request and return the response, once its head has arrived."""
         connection: Any = exchange.connection
-        connection.sock.settimeout(exchange.remaining())
+        exchange.sock = connection.sock
+        # urllib3 sets the socket's time-out to that of the connection in both calls.
+        connection.timeout = exchange.remaining()
         with suppress(BrokenPipeError):  # a receiver may answer before it has read everything
             connection.request("POST", target.path, body, headers, preload_content=False)
-        connection.sock.settimeout(exchange.remaining())
+        connection.timeout = exchange.remaining()
         return connection.getresponse()
 
     def _connect(self, exchange: Exchange, target: Target) -> Route:
@@ -204,28 +208,26 @@ class Client:
                     connection.close()
         return route, None
 
-    def _read_body(self, exchange: Exchange, response: Any) -> str:
-        """Read up to 64 KiB of a body for a moment; return its first characters."""
-        received, by = b"", time.monotonic() + BODY_SECONDS
+    def _read_body(self, exchange: Exchange, response: Any) -> tuple[str, bool]:
+        """Read up to 64 KiB of a body for a moment; return its start, and whether it ended."""
+        received, by, is_whole = b"", time.monotonic() + BODY_SECONDS, False
         exchange.deadline = by
-        sock: Any = exchange.connection and exchange.connection.sock
         try:
             while len(received) < BODY_BYTES and time.monotonic() < by:
-                if sock is not None:
-                    sock.settimeout(max(by - time.monotonic(), 0.001))
+                exchange.sock.settimeout(max(by - time.monotonic(), 0.001))
                 chunk = response.read1(BODY_BYTES - len(received), decode_content=False)
                 if not chunk:
+                    is_whole = True
                     break
                 received += chunk
         except (OSError, HTTPError, HTTPException, ValueError):
             pass  # the status is known already
-        return received.decode("utf-8", "replace")[:SHOWN_CHARACTERS]
+        return received.decode("utf-8", "replace")[:SHOWN_CHARACTERS], is_whole
 
-    def _keep(self, exchange: Exchange, route: Route, response: Any) -> None:
-        """Keep the connection if the response was read to its end."""
+    def _keep(self, exchange: Exchange, route: Route) -> None:
+        """Keep a connection whose response was read to its end."""
         connection = exchange.connection
-        is_whole = response.closed or response.isclosed()
-        if connection is None or connection.sock is None or not is_whole:
+        if connection is None or connection.sock is None:
             return
         with self._lock:
             if len(self._idle[route]) < IDLE_CONNECTIONS:

@@ -147,6 +147,19 @@ class TestRequests:
         assert [answer.status_code for answer in answers] == [200, 200]
         assert receiver.connections == 2
 
+    def test_an_answer_may_take_longer_than_a_connection(self, receiver, client, monkeypatch):
+        monkeypatch.setattr(client_module, "CONNECT_SECONDS", 0.2)
+
+        def answer_late(handler, received):
+            time.sleep(0.6)
+            receiver.answer(handler, received)
+
+        receiver.behave = answer_late
+        answers = [post(client, receiver.url) for _ in range(2)]  # on a new connection, and on it
+
+        assert [answer.error for answer in answers] == [None, None]
+        assert (len(receiver.received), receiver.connections) == (2, 1)
+
     @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
     def test_any_2xx_is_a_success(self, receiver, client, status):
         receiver.status, receiver.text = status, "" if status == 204 else "ok"
@@ -248,6 +261,31 @@ class TestFailures:
 
         assert time.monotonic() - began < 2
         assert answer.is_success
+
+    @pytest.mark.parametrize("headers", [{}, {"Connection": "close"}])
+    def test_the_next_request_does_not_wait_for_a_body_that_does_not_end(
+        self, receiver, client, monkeypatch, headers
+    ):
+        monkeypatch.setattr(client_module, "BODY_SECONDS", 0.2)
+
+        def answer_in_part(handler, received):
+            if len(receiver.received) > 1:
+                return receiver.answer(handler, received)
+            handler.send_response(200)
+            for name, value in headers.items():
+                handler.send_header(name, value)
+            handler.send_header("Content-Length", "100")
+            handler.end_headers()
+            handler.wfile.write(b"abc")
+            return receiver.stopped.wait(60)
+
+        receiver.behave = answer_in_part
+        began = time.monotonic()
+        answers = [post(client, receiver.url) for _ in range(2)]
+
+        assert time.monotonic() - began < 2
+        assert [answer.response for answer in answers] == ["abc", "ok"]
+        assert (len(receiver.received), receiver.connections) == (2, 2)
 
     def test_a_reset_is_a_failure(self, receiver, client):
         receiver.behave = receiver.reset
