@@ -95,11 +95,20 @@ def redeliver(subscription: Subscription, delivery_id: str) -> Delivery:
 def redeliver_all(subscription: Subscription, since: datetime, status: str) -> int:
     """Send again all deliveries of a status that were made since then; returns how many.
 
-    Tests are left out, because a test is tried only once. Every part is a transaction of its own.
+    An event goes once, even if several deliveries of it have the status. Tests are left out,
+    because a test is tried only once. Every part is a transaction of its own.
     """
     of_webhook = Delivery.select(Delivery.number).where(Delivery.webhook == subscription.webhook_id)
     latest = rows_of(of_webhook.order_by(Delivery.number.desc()).limit(1))
     count, number, end = 0, 0, latest[0].number if latest else 0
+    later = Delivery.alias()
+    later_of_event = later.select(later.number).where(
+        later.event == Delivery.event,
+        later.webhook == Delivery.webhook,
+        later.number > Delivery.number,
+        later.number <= end,
+        later.status == literal(status),
+    )
     while True:
         part = rows_of(
             Delivery.select(*WITH_EVENT)
@@ -111,6 +120,7 @@ def redeliver_all(subscription: Subscription, since: datetime, status: str) -> i
                 Delivery.created_at >= since,
                 Delivery.status == literal(status),
                 ~Delivery.test,
+                ~fn.EXISTS(later_of_event),
             )
             .order_by(Delivery.number)
             .limit(BATCH)
@@ -145,7 +155,18 @@ def end_waiting(webhook_id: str, reason: str, with_tests: bool = False) -> int:
     count = 0
     while ended := _end_some(webhook_id, reason, with_tests):
         count += ended
+    _end_last(webhook_id)
     return count
+
+
+@transaction
+def _end_last(webhook_id: str) -> None:
+    """Correct the webhook's last delivery, whose next try has been given up."""
+    [webhook] = rows_of(Webhook.select().where(Webhook.id == webhook_id))
+    last = webhook.last_delivery
+    if last and last["status"] == "pending":
+        ended = Webhook.update(last_delivery={**last, "status": "failed"})
+        ended.where(Webhook.id == webhook_id, Webhook.last_delivery == last).execute()
 
 
 @transaction

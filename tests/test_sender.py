@@ -494,6 +494,18 @@ class TestDisabling:
         database.release()
         assert (row.failing_since, row.failed_tries, row.enabled) == (None, 0, True)
 
+    def test_the_last_delivery_fails_when_its_webhook_is_disabled(self, api, lead, receiver, send):
+        receiver.status = 500
+        webhook = add(api, receiver)
+        log_meeting(api)
+        send(3600)
+        before = shown(api, webhook)["last_delivery"]
+
+        api.patch(f"/webhooks/{webhook['id']}", json={"enabled": False})
+
+        assert (before["status"], before["status_code"]) == ("pending", 500)
+        assert shown(api, webhook)["last_delivery"] == before | {"status": "failed"}
+
     def test_a_disabled_webhook_gets_nothing_but_tests(
         self, api, lead, receiver, send, monkeypatch
     ):

@@ -336,6 +336,18 @@ class TestSendingAgain:
         statuses = [row["status"] for row in log_of(api, webhook)]
         assert statuses == ["pending", "pending", "failed", "failed"]
 
+    def test_an_event_with_several_failed_deliveries_is_sent_again_once(self, api, lead):
+        webhook = add(api)
+        path = f"/webhooks/{webhook['id']}"
+        api.patch(path, json={"enabled": False})
+        log_meeting(api, external_event_id="one")
+        log_meeting(api, external_event_id="two")
+
+        answers = [api.post(f"{path}/redeliver", json=BODY) for _ in range(3)]
+
+        assert [answer.json["redelivering"] for answer in answers] == [2, 2, 2]
+        assert len(log_of(api, webhook)) == 8
+
     def test_deliveries_of_another_status_are_sent_again_on_request(self, api, lead):
         webhook = add(api)
         log_meeting(api)
@@ -352,6 +364,8 @@ class TestSendingAgain:
         answer = api.post(f"/webhooks/{webhook['id']}/redeliver", json=body)
 
         assert (answer.status_code, list(answer.json["details"])) == (400, ["since"])
+        [message] = answer.json["details"]["since"]
+        assert message == "Required." or "offset, such as 2025-12-29T17:00:00Z." in message
 
 
 class TestTests:
