@@ -78,7 +78,8 @@ def _demo_key(owner: Client, file: Path) -> str:
     """Return the key in a file if it is a key of the client; else a new one, written there."""
     with suppress(OSError, ValueError, ServiceError):
         api_key = file.read_text().strip()
-        if clients.authenticate(api_key, writes=True) == owner.id:
+        key = clients.find_key(api_key)
+        if key.client_id == owner.id and not key.read_only:
             file.chmod(0o600)  # a copied file may be readable by others
             return api_key
     _, api_key = clients.create_key(owner.id, DEMO_LABEL, name="demo")

@@ -10,13 +10,16 @@ from desk.forms import Form, go_to, once
 from desk.meetings import find_leads
 from schemas import MeetingRequest
 from services import bookings, leads, meeting_types, users
+from services.errors import ReadOnlyKey
 from services.results import require_row
 from web.observe import count_bookings
 
 
 @desk.get("/meetings/new")
 def show_new_meeting() -> Any:
-    """Show the form for a lead, or else a search for leads."""
+    """Show the form for a lead, or else a search for leads; raises ReadOnlyKey."""
+    if g.read_only:
+        raise ReadOnlyKey()
     given = {name: request.args[name] for name in ("lead_id", "lead_email") if name in request.args}
     return _page(Form("new-meeting", given | {"timezone": g.zone_name}))
 

@@ -7,6 +7,7 @@ blueprint.
 from flask import Blueprint, g, request
 
 from services import clients
+from services.errors import ReadOnlyKey
 from web import idempotency
 from web.keys import read_api_key
 
@@ -20,8 +21,10 @@ def authenticate() -> None:
     The hook covers every route of the blueprint, so that none is public by mistake. Raises
     MissingApiKey, InvalidApiKey, and ReadOnlyKey for any method but GET and HEAD.
     """
-    writes = request.method not in ("GET", "HEAD")
-    g.client_id = clients.authenticate(read_api_key(), writes)
+    key = clients.find_key(read_api_key())
+    g.client_id = key.client_id
+    if key.read_only and request.method not in ("GET", "HEAD"):
+        raise ReadOnlyKey()
 
 
 api.before_request(idempotency.answer_once)

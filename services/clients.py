@@ -20,7 +20,6 @@ from services.errors import (
     InvalidRequest,
     MissingApiKey,
     NameTaken,
-    ReadOnlyKey,
     UnknownName,
 )
 from services.tokens import hash_secret
@@ -45,17 +44,6 @@ def valid_keys(key_hashes: Any) -> Any:
         ApiKey.expires_on,
         ApiKey.last_used_on,
     ).where(among(ApiKey.key_hash, key_hashes), ApiKey.revoked_at.is_null())
-
-
-def authenticate(api_key: str | None, writes: bool = False) -> str:
-    """Return the id of the client that a key belongs to.
-
-    Raises MissingApiKey, InvalidApiKey, and ReadOnlyKey for a request that `writes`.
-    """
-    key = find_key(api_key)
-    if writes and key.read_only:
-        raise ReadOnlyKey()
-    return key.client_id
 
 
 def find_key(api_key: str | None) -> ApiKey:

@@ -183,6 +183,7 @@ class TestRefusals:
                 "/desk/sign-out"
             ]
             assert "Log a meeting" not in answer.text
+        assert desk.get("/meetings/new?lead_email=").status_code == 403
         for path in posts:
             answer = desk.post(path, title="x", confirmation="erase")
             assert (path, answer.status_code) == (path, 403)

@@ -11,6 +11,7 @@ from server import Server
 from tables import TABLES
 
 import database
+from config.logging import TextFormatter
 from database import db
 from services import clients, migrations
 from services.errors import InvalidApiKey
@@ -75,10 +76,13 @@ def test_a_read_only_key_may_read(make_key, call, lead):
         ("DELETE", "/api/public/sources/0198c0de-0000-7000-8000-000000000000"),
     ],
 )
-def test_a_read_only_key_gets_403_for_any_other_method(make_key, call, method, path):
+def test_a_read_only_key_gets_403_for_any_other_method(make_key, call, method, path, api, caplog):
+    caplog.set_level("INFO", logger="meetings")
+
     answer = call(make_key("--read-only"), method, path, json={"first_name": "Tony"})
 
     assert (answer.status_code, answer.json["code"]) == (403, "read_only_key")
+    assert f"client_id={api.client_id}" in TextFormatter().format(caplog.records[-1])
     assert answer.json["error"] == "Read-only key"
 
 
@@ -238,7 +242,7 @@ def test_concurrent_look_ups_of_several_keys_each_get_their_own(api, stranger, m
     def ask(key):
         together.wait()
         try:
-            return clients.authenticate(key)
+            return clients.find_key(key).client_id
         except InvalidApiKey:
             return None
         finally:
@@ -270,7 +274,7 @@ def test_the_migration_rewrites_no_table_and_keeps_the_keys(kind, empty_database
         migrations.upgrade()
 
         assert _storage(kind) == before
-        assert clients.authenticate("nxr_live_old", writes=True) == client_id
+        assert clients.find_key("nxr_live_old").client_id == client_id
         assert [table._meta.table_name for table in TABLES if not table.table_exists()] == []
 
 

@@ -35,7 +35,7 @@ def key(app):
 
 def stored(key):
     """Return the ids of the client's meetings, and those in its `meeting_scheduled` entries."""
-    client_id = clients.authenticate(key)
+    client_id = clients.find_key(key).client_id
     meetings = rows_of(Meeting.select(Meeting.id).where(Meeting.client == client_id))
     scheduled = rows_of(
         Activity.select(Activity.meeting).where(

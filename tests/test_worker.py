@@ -122,7 +122,7 @@ class TestASlowCaller:
 
     def test_does_not_delay_others_while_it_reads(self, one_thread, key, app):
         """The response is longer than the system's buffer for a connection."""
-        client_id = clients.authenticate(key)
+        client_id = clients.find_key(key).client_id
         long = {"first_name": "Tony", "metadata": {f"k{n}": "x" * 600 for n in range(100)}}
         leads.save(client_id, [Loaded(long, {})] * 200)
         get = f"GET /api/public/leads?limit=200 HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n"

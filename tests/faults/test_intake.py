@@ -72,7 +72,7 @@ def test_killed_workers_leave_no_receipt_without_its_effect_and_no_effect_withou
     seeded, serve, report, kills
 ):
     with using(seeded.url):
-        client_id = clients.authenticate(seeded.key)
+        client_id = clients.find_key(seeded.key).client_id
         _, token = sources.create(client_id, {"name": "Calendly", "provider": "calendly"})
         release()
     server = serve(seeded.url)
