@@ -22,9 +22,6 @@ IDEMPOTENCY_KEY = "[ -~]{1,255}"
 NOT_A_KEY = "Must be 1 to 255 printable ASCII characters."
 REFUSED = "Must not contain control characters or unpaired surrogates."
 WRONG_CURSOR = "Must be the next_cursor of an earlier response in the same order."
-WRONG_DATE_TIME = (
-    "Must be an ISO 8601 date and time, such as 2025-12-29T14:00:00 or 2025-12-29T17:00:00Z."
-)
 LARGEST_PAGE = 10**12
 LONGEST_EMAIL, LONGEST_URL = 254, 2048
 JSON_DEPTH = 64  # levels of nested arrays and objects
@@ -223,6 +220,10 @@ class Timezone(InputField, fields.String):
 class DateTime(InputField, fields.DateTime):
     """An ISO 8601 date and time: aware if it has an offset, else wall-clock time."""
 
+    WRONG = (
+        "Must be an ISO 8601 date and time, such as 2025-12-29T14:00:00 or 2025-12-29T17:00:00Z."
+    )
+
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str):
             raise self.make_error("invalid")
@@ -231,7 +232,7 @@ class DateTime(InputField, fields.DateTime):
         except OverflowError as error:
             raise ValidationError(OUT_OF_RANGE) from error
         except ValueError as error:
-            raise ValidationError(WRONG_DATE_TIME) from error
+            raise ValidationError(self.WRONG) from error
 
 
 class UtcDateTime(DateTime):
@@ -250,6 +251,8 @@ def _in_range(written: datetime) -> datetime:
 
 class Instant(DateTime):
     """An ISO 8601 date and time with its offset, loaded as an instant in UTC."""
+
+    WRONG = "Must be an ISO 8601 date and time with its offset, such as 2025-12-29T17:00:00Z."
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         # Callers send + unescaped in a query, which turns it into a space.
