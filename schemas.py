@@ -9,6 +9,7 @@ Requests use our own types (`fields.…`), which validate; responses use marshma
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from marshmallow import ValidationError
 from marshmallow.fields import (
     UUID,
     Boolean,
@@ -56,13 +57,23 @@ class Attendee(Request):
     name = fields.Text(255)
     email = fields.Email(required=True)
 
-    error_messages = {"unknown": "Unknown field.", "type": NO_ATTENDEE}
-
     def check(self, valid: dict[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """Remove a name that is null."""
         if given.get("name") is None:
             valid.pop("name", None)
         return {}
+
+
+class AttendeeField(Nested):
+    """A further attendee; what is no object is refused under its index in the list."""
+
+    def __init__(self) -> None:
+        super().__init__(Attendee, error_messages={"null": NO_ATTENDEE})
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValidationError(NO_ATTENDEE)
+        return super()._deserialize(value, *args, **kwargs)
 
 
 class MeetingRequest(Request):
@@ -108,7 +119,7 @@ class MeetingRequest(Request):
     attendee_email = fields.Email(about="The lead's email by default.")
     attendee_phone = fields.Text(50, about="The lead's phone by default.")
     additional_attendees = fields.ShortList(
-        Nested(Attendee, error_messages={"null": NO_ATTENDEE}),
+        AttendeeField(),
         "attendees",
         100,
         error_messages=NO_LIST,

@@ -288,6 +288,14 @@ def test_a_huge_list_of_attendees_is_refused_without_validating_each(api, lead):
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("item", ["x@example.com", 5, [], None])
+def test_an_attendee_that_is_no_object_is_named_by_its_index(api, lead, item):
+    answer = api.post("/meetings", json=booking(additional_attendees=[item]))
+
+    sentence = "Must be an object with name and email."
+    assert answer.json["details"] == {"additional_attendees": {"0": [sentence]}}
+
+
 def test_a_hundred_additional_attendees_are_accepted(api, lead):
     everyone = [{"email": f"a{n}@example.com"} for n in range(100)]
 
