@@ -220,9 +220,7 @@ class Timezone(InputField, fields.String):
 class DateTime(InputField, fields.DateTime):
     """An ISO 8601 date and time: aware if it has an offset, else wall-clock time."""
 
-    WRONG = (
-        "Must be an ISO 8601 date and time, such as 2025-12-29T14:00:00 or 2025-12-29T17:00:00Z."
-    )
+    HINT = "Must be an ISO 8601 date and time, such as 2025-12-29T14:00:00 or 2025-12-29T17:00:00Z."
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str):
@@ -232,7 +230,7 @@ class DateTime(InputField, fields.DateTime):
         except OverflowError as error:
             raise ValidationError(OUT_OF_RANGE) from error
         except ValueError as error:
-            raise ValidationError(self.WRONG) from error
+            raise ValidationError(self.HINT) from error
 
 
 class UtcDateTime(DateTime):
@@ -252,7 +250,7 @@ def _in_range(written: datetime) -> datetime:
 class Instant(DateTime):
     """An ISO 8601 date and time with its offset, loaded as an instant in UTC."""
 
-    WRONG = "Must be an ISO 8601 date and time with its offset, such as 2025-12-29T17:00:00Z."
+    HINT = "Must be an ISO 8601 date and time with its offset, such as 2025-12-29T17:00:00Z."
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         # Callers send + unescaped in a query, which turns it into a space.
