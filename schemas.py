@@ -65,7 +65,7 @@ class Attendee(Request):
 
 
 class AttendeeField(Nested):
-    """A further attendee; what is no object is refused under its index in the list."""
+    """A further attendee, which must be an object."""
 
     def __init__(self) -> None:
         super().__init__(Attendee, error_messages={"null": NO_ATTENDEE})

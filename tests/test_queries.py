@@ -252,7 +252,7 @@ PAGES = [
 
 
 def in_order(value: Any) -> str:
-    """Return the id of a parameter, the same in every run: the order of a set is not."""
+    """Return an id that is the same in every run, also for a set, whose own order varies."""
     return "+".join(sorted(value)) if isinstance(value, frozenset | set) else str(value)
 
 

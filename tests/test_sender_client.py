@@ -155,7 +155,7 @@ class TestRequests:
             receiver.answer(handler, received)
 
         receiver.behave = answer_late
-        answers = [post(client, receiver.url) for _ in range(2)]  # on a new connection, and on it
+        answers = [post(client, receiver.url) for _ in range(2)]  # both on one connection
 
         assert [answer.error for answer in answers] == [None, None]
         assert (len(receiver.received), receiver.connections) == (2, 1)
